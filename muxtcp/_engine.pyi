@@ -1,0 +1,127 @@
+"""Engine: the state machine of one session, without I/O, clock or randomness."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+class EventKind(IntEnum):
+    """What an event reports; which of the fields of `Event` it fills is said beside each."""
+
+    HELLO = 1  # server only: the client's HELLO is in `engine.peer`; answer with accept() or refuse()
+    WELCOME = 2  # client only: the session is up; `engine.peer` holds the server's parameters
+    REFUSED = 3  # client only: code, reason, number = retry_after in ms
+    OPENED = 4  # channel: the peer opened it; details by engine.opening(channel)
+    MESSAGE = 5  # channel, data
+    FINISHED = 6  # channel: the peer's half is over
+    RESET = 7  # channel, code, reason: by the peer
+    WRITABLE = 8  # channel: a send() that returned False may be tried again
+    CAN_OPEN = 9  # an open() that returned 0 may be tried again
+    PONG = 10  # number = the n of the ping; engine.rtt is up to date
+    GOING_AWAY = 11  # number = last channel served, code, reason: by the peer
+    CLOSED = 12  # code, reason, number = 1 when the peer said so, 0 when we did, 2 when the stream just ended
+
+class Event(NamedTuple):
+    kind: EventKind
+    channel: int = 0
+    data: bytes = b""
+    code: int = 0
+    reason: str = ""
+    number: int = 0
+
+class Opening(NamedTuple):
+    """What an OPEN said."""
+
+    name: str
+    meta: dict[str, str]
+    mode: str  # "rw", "r" (the opener only receives), "w" (the opener only sends)
+    priority: int
+    deadline_ms: int | None
+    traceparent: str | None
+
+class Peer(NamedTuple):
+    """The parameters of the peer's HELLO or WELCOME."""
+
+    version: tuple[int, int]
+    max_frame: int
+    max_message: int
+    channel_limit: int
+    session_limit: int
+    max_channels: int
+    keepalive_ms: int
+    resume_ms: int
+    meta: dict[str, str]
+    auth: bytes
+
+class MemoryBudget:
+    """What all sessions of a process may promise together, in bytes (None: no limit)."""
+
+    def __init__(self, limit: int | None = None) -> None: ...
+    limit: int | None
+    @property
+    def used(self) -> int: ...
+
+class Engine:
+    """One session's state machine. Bytes, commands and the time in; bytes and events out.
+
+    Time is an argument (`now`, seconds, any monotonic origin). A peer's violation never raises: it becomes a CLOSED event and a queued
+    goodbye. Order: construct; then for ever: `receive_data` → `next_event` until None → commands → `data_to_send`;
+    `handle_timeout(now)` when `next_timeout()` is reached.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: bool,
+        now: float = 0.0,
+        max_frame: int = 65_536,
+        max_message: int = 1_048_576,
+        channel_window: int = 262_144,
+        session_window: int = 262_144,
+        memory_limit: int = 16_777_216,
+        max_channels: int = 1_024,
+        send_buffer: int = 1_048_576,
+        keepalive: float = 10.0,
+        keepalive_timeout: float = 10.0,
+        handshake_timeout: float = 5.0,
+        glitch_burst: int = 1_000,
+        glitch_rate: float = 33.0,
+        meta: dict[str, str] | None = None,
+        auth: bytes = b"",
+        budget: MemoryBudget | None = None,
+    ) -> None: ...
+
+    # bytes in, events out
+    def receive_data(self, data: bytes, now: float) -> None: ...
+    def receive_eof(self, now: float) -> None: ...
+    def next_event(self) -> Event | None: ...
+    # commands
+    def accept(self, meta: dict[str, str] | None = None) -> None: ...
+    def refuse(self, code: int, reason: str = "", retry_after_ms: int = 0) -> None: ...
+    def open(
+        self,
+        name: str,
+        meta: dict[str, str] | None = None,
+        mode: str = "rw",
+        priority: int = 2,
+        deadline_ms: int | None = None,
+        traceparent: str | None = None,
+    ) -> int: ...  # channel id; 0: must wait for CAN_OPEN
+    def opening(self, channel: int) -> Opening: ...
+    def send(self, channel: int, data: bytes) -> bool: ...  # False: must wait for WRITABLE
+    def finish(self, channel: int) -> None: ...
+    def reset(self, channel: int, code: int, reason: str = "") -> None: ...
+    def consume(self, channel: int, size: int) -> None: ...  # the user has taken a message of `size` bytes
+    def release(self, channel: int) -> None: ...  # nobody looks at the channel any more: its slot may be given back
+    def ping(self, now: float) -> int: ...  # the n of its PONG event
+    def go_away(self, code: int = 0, reason: str = "") -> None: ...  # we serve no new channels
+    def close(self, code: int = 0, reason: str = "") -> None: ...  # GOAWAY, and nothing more is processed
+    # bytes out, time
+    def data_to_send(self, limit: int = -1) -> bytes: ...  # whole frames, about `limit` bytes
+    def next_timeout(self) -> float: ...  # inf: none
+    def handle_timeout(self, now: float) -> None: ...
+    # facts
+    @property
+    def peer(self) -> Peer | None: ...
+    @property
+    def rtt(self) -> float: ...  # seconds, smoothed; nan before the first sample
+    @property
+    def counters(self) -> dict[str, int]: ...  # frames, bytes, messages, each way; one per refusal name
