@@ -52,8 +52,8 @@ COMPILE_ARGS = [
     *(["-fno-sanitize-recover=all"] if SANITIZE else []),
 ]
 
-# What decides the outcome of a build beside the sources. Timestamps do not show any of it, so each build leaves it behind
-# as a stamp, and a build that finds another's stamp starts afresh.
+# What decides the outcome of a build beside the sources. Timestamps do not show any of it, so each build leaves it
+# behind as a stamp, and a build that finds another's stamp starts afresh.
 FINGERPRINT = repr(
     (DIRECTIVES, MACROS, COMPILE_ARGS, sys.version, Cython.__version__, [os.environ.get(v) for v in ("CC", "CFLAGS")])
 )
@@ -74,7 +74,9 @@ class BuildExt(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         # Here and not in setup(): an sdist then lists the .pyx as the source, and builds nothing.
-        [compiled] = cythonize(ext, build_dir=C_DIRECTORY, compiler_directives=DIRECTIVES, force=COVERAGE and self.force)
+        [compiled] = cythonize(
+            ext, build_dir=C_DIRECTORY, compiler_directives=DIRECTIVES, force=COVERAGE and self.force
+        )
         ext.sources = compiled.sources
         super().build_extension(ext)
 
@@ -94,7 +96,7 @@ setup(
         Extension(
             f"muxtcp.{source.stem}",
             [str(source)],
-            # With the .pyx itself and every declaration named here, an edit of a header recompiles, and an sdist is whole.
+            # So that an edit of any declaration recompiles, and an sdist is whole without a manifest.
             depends=[str(source), *DECLARATIONS],
             define_macros=MACROS,
             extra_compile_args=COMPILE_ARGS,
