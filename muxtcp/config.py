@@ -1,0 +1,197 @@
+"""Config: every limit and deadline of a session, in one frozen object that is valid or does not exist."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+KIB, MIB = 1 << 10, 1 << 20
+
+MESSAGE_OVERHEAD = 64  # what a message costs beside its bytes (section 7 of the protocol)
+OPENING = 4 * KIB  # largest payload of an OPEN frame: name and meta, kept while the channel lives (section 6)
+HANDSHAKE = 16 * KIB  # largest record of a handshake (section 4)
+CHANNEL = 2 * KIB  # what a channel costs with its handler's task, before its first message; measured, rounded up
+READ_BUFFER = 256 * KIB  # most that one wake-up reads
+
+
+def _bounded(default: float | None, low: float, high: float, *, off: bool = False) -> Any:
+    """A numeric field with its inclusive range; `off` allows None as well."""
+    return field(default=default, metadata={"low": low, "high": high, "off": off})
+
+
+def _seconds(default: float, *, off: bool = False) -> Any:
+    """A duration between a millisecond, the resolution of the loops, and a day, beyond which None is meant."""
+    return _bounded(default, 0.001, 86_400.0, off=off)
+
+
+class Cost(NamedTuple):
+    """The most that one peer can make this process hold, in bytes; `str()` says it in words."""
+
+    received: int  # messages that arrived and were not consumed
+    sent: int  # messages that wait to be written, in the session and in the transport
+    channels: int  # open channels with their names and meta
+    reading: int  # what is being read at the moment
+    config: "Config"
+
+    @property
+    def total(self) -> int:
+        """Bytes, all together."""
+        return self.received + self.sent + self.channels + self.reading
+
+    def __str__(self) -> str:
+        c, received, sent, channels, reading = self.config, *(f"{part / MIB:,.1f} MiB" for part in self[:4])
+        return (
+            f"One peer costs at most {self.total / MIB:,.1f} MiB: {received} of received messages that nobody consumed "
+            f"(memory_limit), {sent} waiting to be sent (send_buffer, high_water), {channels} for {c.max_channels:,} "
+            f"channels with name, meta and handler (max_channels) and {reading} being read (max_frame). Before its "
+            f"handshake ends it costs at most {HANDSHAKE // KIB} KiB for {c.handshake_timeout:g} s, and at most "
+            f"{c.max_handshakes:,} connections of a listener ({c.max_handshakes_per_address:,} from one address) are in "
+            f"that state at once: {c.max_handshakes * HANDSHAKE / MIB:,.1f} MiB."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Limits and deadlines of a session. Sizes are bytes, durations seconds; None means off where it is allowed.
+
+    The defaults suit a link between two services. Both peers have their own: a limit on what is received is announced
+    to the other side, which keeps to it.
+
+    Raises:
+        ValueError: lists everything that is wrong with the values, alone and together.
+
+    Example:
+        config = Config(max_message=16 * 2**20, memory_limit=64 * 2**20, keepalive=None)
+        print(config.worst_case())
+    """
+
+    # What this side accepts. The protocol fixes the ranges of what is announced.
+
+    max_frame: int = _bounded(65_536, 16 * KIB, 16 * MIB)
+    """Largest payload of one frame. It bounds how long a bulk frame holds up an urgent one behind it: 64 KiB take 5 ms
+    at 100 Mbit/s. HTTP/2 starts at 16 KiB; below that the headers and wake-ups show, above it only the delay grows."""
+
+    max_message: int = _bounded(1_048_576, 1 * KIB, 1 << 40)
+    """Largest message. It bounds the one object that a peer can make us allocate. websockets has 1 MiB, gRPC 4 MiB."""
+
+    channel_window: int = _bounded(262_144, 1 * KIB, 1 << 40)
+    """Unconsumed bytes a channel starts with, each message counting 64 more than its size; it grows with consumption
+    per round trip. At the start one channel carries a window per round trip: 26 MB/s at 10 ms. yamux has the same 256
+    KiB, HTTP/2 64 KiB."""
+
+    session_window: int = _bounded(262_144, 1 * KIB, 1 << 40)
+    """The same for all channels together; it grows up to `memory_limit`. yamux has none, and so no bound on the sum;
+    smux has 4 MiB, HTTP/2 64 KiB."""
+
+    memory_limit: int = _bounded(16 * MIB, 2 * KIB, 1 << 50)
+    """Unconsumed bytes of the whole session, whatever the windows grow to: a hard promise, and the largest part of
+    what a peer can cost. It takes at least one message of `max_message`. quinn bounds a connection by its windows
+    too."""
+
+    max_channels: int = _bounded(1_024, 1, 1 << 31)
+    """Channels that the peer may have open at once; about 2 KiB each with a handler's task, and up to 4 KiB of name
+    and meta. Go's HTTP/2 server has 250, nginx 128, yamux no limit."""
+
+    accept_backlog: int = _bounded(256, 1, 1 << 31)
+    """Channels that the peer has opened and whose handler has not run yet; it bounds a burst of opens. yamux has
+    256."""
+
+    # What this side sends.
+
+    send_buffer: int = _bounded(1_048_576, 1 * KIB, 1 << 40)
+    """Bytes queued for sending in the session before `send()` waits: what a peer that never reads can make us hold, and
+    the longest queue that bulk can build. One message may go over it, so that any message can be sent."""
+
+    high_water: int = _bounded(65_536, 1, 1 << 31)
+    """Bytes in the transport's own buffer at which the session stops writing to it. asyncio has 64 KiB as well. What
+    is in this buffer can no longer be overtaken by an urgent message."""
+
+    low_water: int = _bounded(16_384, 0, 1 << 31)
+    """Bytes in the transport's buffer at which the session writes again: a quarter of `high_water`, as in asyncio.
+    (uvloop takes 16 *bytes* unless told, which stalls the writer at each turn.)"""
+
+    notsent_lowat: int | None = _bounded(131_072, 4 * KIB, 1 << 30, off=True)
+    """TCP_NOTSENT_LOWAT: unsent bytes in the kernel above which the socket is not writable. It keeps what cannot be
+    overtaken any more small; measured on a 100 Mbit/s bottleneck, an urgent message waits 20 ms instead of 350."""
+
+    # Deadlines.
+
+    keepalive: float | None = _seconds(10.0, off=True)
+    """Silence after which we ask the peer for a sign of life; None never asks, and a vanished peer is then found only
+    by a write (`user_timeout`). yamux asks after 30 s, smux after 10, websockets after 20."""
+
+    keepalive_timeout: float = _seconds(10.0)
+    """Further silence after which the session is lost. A vanished peer is found within `keepalive + keepalive_timeout`:
+    20 s here, 30 in smux, 40 in websockets."""
+
+    handshake_timeout: float = _seconds(5.0)
+    """Time from the accepted or established connection to the end of the handshake: how long an unauthenticated peer
+    may hold a descriptor and 16 KiB. websockets has 10 s, OpenSSH 120."""
+
+    close_timeout: float = _seconds(5.0)
+    """Bounds `close()`: after it the connection is aborted. websockets has 10 s, yamux 5 minutes."""
+
+    write_timeout: float = _seconds(30.0)
+    """A peer that lets us write nothing at all for so long is gone: the session is lost. It bounds how long
+    `send_buffer` can be held by a reader that never reads. yamux has 10 s."""
+
+    user_timeout: float | None = _seconds(20.0, off=True)
+    """TCP_USER_TIMEOUT: sent data may stay unacknowledged for so long before the kernel ends the connection; Linux
+    takes about 15 minutes otherwise. gRPC has 20 s as well."""
+
+    # Patience.
+
+    glitch_burst: int = _bounded(1_000, 1, 1 << 31)
+    """Oddities of a peer (resets, refused opens, pings without data) that are let pass at once; more end the session
+    with CALM. Figure of nghttp2, chosen after the rapid-reset attacks of 2023."""
+
+    glitch_rate: float = _bounded(33.0, 0.0, 1e9)
+    """Oddities per second that are forgiven. Figure of nghttp2."""
+
+    max_handshakes: int = _bounded(256, 1, 1 << 31)
+    """Connections of one listener whose handshake has not ended; further ones are closed at once, and counted. OpenSSH
+    starts to drop at 10, and has 100."""
+
+    max_handshakes_per_address: int = _bounded(16, 1, 1 << 31)
+    """The same from one IP address, so that one host cannot use up all of `max_handshakes`."""
+
+    def __post_init__(self) -> None:
+        findings = [finding for name in self.__dataclass_fields__ if (finding := self._finding(name))]
+        if not findings:  # comparing makes sense only for numbers in range
+            findings = self._contradictions()
+        if findings:
+            raise ValueError("bad configuration: " + "; ".join(findings))
+
+    def _finding(self, name: str) -> str | None:
+        """What is wrong with one field taken alone."""
+        value, spec = getattr(self, name), self.__dataclass_fields__[name]
+        low, high, off = spec.metadata["low"], spec.metadata["high"], spec.metadata["off"]
+        if value is None and off:
+            return None
+        number = (int, float) if isinstance(spec.default, float) else int
+        if not isinstance(value, number) or isinstance(value, bool):
+            kind = "a number" if isinstance(spec.default, float) else "an int"
+            return f"{name} must be {kind}{' or None' if off else ''}, not {value!r}"
+        if not low <= value <= high:
+            return f"{name} is {value:,}, not between {low:,} and {high:,}"
+        return None
+
+    def _contradictions(self) -> list[str]:
+        """What is wrong with the fields taken together."""
+        memory, cost = self.memory_limit, self.max_message + MESSAGE_OVERHEAD
+        session, high, low = self.session_window, self.high_water, self.low_water
+        checks = {
+            f"memory_limit of {memory:,} cannot hold a message of max_message, which costs {cost:,}": memory < cost,
+            f"memory_limit of {memory:,} is below session_window of {session:,}": memory < session,
+            f"high_water of {high:,} is below low_water of {low:,}": high < low,
+        }
+        return [finding for finding, found in checks.items() if found]
+
+    def worst_case(self) -> Cost:
+        """The most that one peer, hostile or slow, can make this process hold; `print()` it for words."""
+        return Cost(
+            received=self.memory_limit,
+            # The message that goes over send_buffer is the application's own choice, not the peer's.
+            sent=self.send_buffer + self.high_water,
+            channels=self.max_channels * (CHANNEL + OPENING),
+            reading=READ_BUFFER + self.max_frame,
+            config=self,
+        )
