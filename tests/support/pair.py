@@ -1,0 +1,142 @@
+"""Pair: two engines with a byte pipe between them, on a virtual clock; every engine test looks through it."""
+
+import importlib.util
+import random
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from support.model import ModelEngine
+from support.parts import Event, EventKind
+
+IMPLEMENTATIONS: dict[str, Any] = {"model": ModelEngine}
+if importlib.util.find_spec("muxtcp") and importlib.util.find_spec("muxtcp._engine"):
+    from muxtcp._engine import Engine
+
+    IMPLEMENTATIONS["engine"] = Engine
+
+CHOPS = ["whole", "bytes", "random"]
+
+
+def chopped(data: bytes, chop: str, chance: random.Random) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        size = {"whole": len(data), "bytes": 1, "random": chance.choice([1, 2, 3, 7, 64, 1500, 70_000])}[chop]
+        yield data[at : at + size]
+        at += size
+
+
+class Side:
+    """One end: its engine, what it reported, and what is on the way to it."""
+
+    def __init__(self, engine: Any, *, accept: bool, consume: bool) -> None:
+        self.engine = engine
+        self.accept, self.consume = accept, consume
+        self.events: list[Event] = []
+        self.wire: deque[tuple[float, bytes]] = deque()
+        self.sent = bytearray()  # everything that the engine ever wrote
+        self.closed: Event | None = None
+
+    def take_events(self) -> None:
+        while event := self.engine.next_event():
+            self.events.append(event)
+            if event.kind == EventKind.CLOSED:
+                assert self.closed is None, f"CLOSED twice: {self.closed} and {event}"
+                self.closed = event
+            elif event.kind == EventKind.HELLO and self.accept:
+                self.engine.accept()
+            elif event.kind == EventKind.MESSAGE and self.consume:
+                self.engine.consume(event.channel, len(event.data))
+
+    def seen(self, *kinds: EventKind) -> list[Event]:
+        return [event for event in self.events if event.kind in kinds]
+
+    def messages(self, channel: int) -> list[bytes]:
+        return [event.data for event in self.seen(EventKind.MESSAGE) if event.channel == channel]
+
+
+class Pair:
+    """`client` and `server` are a `Side` each; `latency` is in virtual seconds, one way.
+
+    `chop` says how the bytes are cut on arrival: "whole", "bytes" (one by one) or "random" (by `seed`). With `consume`
+    each message is consumed as it arrives; with `accept` the server lets every client in.
+    """
+
+    def __init__(
+        self,
+        client: str = "model",
+        server: str = "model",
+        *,
+        latency: float = 0.0,
+        chop: str = "whole",
+        seed: int = 0,
+        consume: bool = True,
+        accept: bool = True,
+        client_options: dict[str, Any] | None = None,
+        server_options: dict[str, Any] | None = None,
+    ) -> None:
+        self.now = 0.0
+        self.latency, self.chop, self.chance = latency, chop, random.Random(seed)
+        dialing = IMPLEMENTATIONS[client](client=True, now=self.now, **(client_options or {}))
+        serving = IMPLEMENTATIONS[server](client=False, now=self.now, **(server_options or {}))
+        self.client = Side(dialing, accept=False, consume=consume)
+        self.server = Side(serving, accept=accept, consume=consume)
+        self.sides = (self.client, self.server)
+
+    @classmethod
+    def connected(cls, *implementations: str, **options: Any) -> "Pair":
+        pair = cls(*implementations, **options)
+        pair.pump()
+        assert [event.kind for event in pair.client.events] == [EventKind.WELCOME]
+        return pair
+
+    def other(self, side: Side) -> Side:
+        return self.server if side is self.client else self.client
+
+    def pump(self) -> None:
+        """Carry bytes both ways until nothing moves; the clock passes the latency, and waits for no timeout."""
+        while True:
+            moved = False
+            for side in self.sides:
+                side.take_events()
+                moved |= self._write(side)
+            moved |= any([self._deliver(side) for side in self.sides])
+            if not moved:
+                arrivals = [side.wire[0][0] for side in self.sides if side.wire]
+                if not arrivals:
+                    return
+                self.now = min(arrivals)
+
+    def _write(self, side: Side) -> bool:
+        data = side.engine.data_to_send()
+        if data:
+            side.sent += data
+            self.other(side).wire.append((self.now + self.latency, data))
+        return bool(data)
+
+    def _deliver(self, side: Side) -> bool:
+        delivered = False
+        while side.wire and side.wire[0][0] <= self.now:
+            for piece in chopped(side.wire.popleft()[1], self.chop, self.chance):
+                side.engine.receive_data(piece, self.now)
+                side.take_events()
+            delivered = True
+        return delivered
+
+    def advance(self, seconds: float) -> None:
+        """Let the virtual time pass, with every timeout that falls into it."""
+        until = self.now + seconds
+        self.pump()
+        while (due := min(side.engine.next_timeout() for side in self.sides)) <= until:
+            self.now = max(self.now, due)
+            for side in self.sides:
+                if side.engine.next_timeout() <= self.now:
+                    side.engine.handle_timeout(self.now)
+            self.pump()
+        self.now = max(self.now, until)
+
+    def end_of_stream(self, side: Side) -> None:
+        """Tell `side` that the peer's stream has ended, after all that was on its way."""
+        self.pump()
+        side.engine.receive_eof(self.now)
+        side.take_events()
