@@ -43,8 +43,8 @@ class Cost(NamedTuple):
             f"(memory_limit), {sent} waiting to be sent (send_buffer, high_water), {channels} for {c.max_channels:,} "
             f"channels with name, meta and handler (max_channels) and {reading} being read (max_frame). Before its "
             f"handshake ends it costs at most {HANDSHAKE // KIB} KiB for {c.handshake_timeout:g} s, and at most "
-            f"{c.max_handshakes:,} connections of a listener ({c.max_handshakes_per_address:,} from one address) are in "
-            f"that state at once: {c.max_handshakes * HANDSHAKE / MIB:,.1f} MiB."
+            f"{c.max_handshakes:,} connections of a listener ({c.max_handshakes_per_address:,} from one address) are "
+            f"in that state at once: {c.max_handshakes * HANDSHAKE / MIB:,.1f} MiB."
         )
 
 
