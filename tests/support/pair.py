@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from support import frames
+from support.frames import PREFACE
 from support.model import ModelEngine
 from support.parts import Event, EventKind
 
@@ -38,21 +40,50 @@ class Side:
         self.closed: Event | None = None
 
     def take_events(self) -> None:
-        while event := self.engine.next_event():
-            self.events.append(event)
-            if event.kind == EventKind.CLOSED:
-                assert self.closed is None, f"CLOSED twice: {self.closed} and {event}"
-                self.closed = event
-            elif event.kind == EventKind.HELLO and self.accept:
-                self.engine.accept()
-            elif event.kind == EventKind.MESSAGE and self.consume:
-                self.engine.consume(event.channel, len(event.data))
+        """Ask until there is nothing more, and only then react: commands in between are another test's subject."""
+        while events := list(iter(self.engine.next_event, None)):
+            for event in events:
+                assert self.closed is None, f"{event} after {self.closed}"
+                self.events.append(event)
+                if event.kind == EventKind.CLOSED:
+                    self.closed = event
+            for event in events:
+                if event.kind == EventKind.HELLO and self.accept and not self.closed:
+                    self.engine.accept()
+                elif event.kind == EventKind.MESSAGE and self.consume:
+                    self.engine.consume(event.channel, len(event.data))
 
     def seen(self, *kinds: EventKind) -> list[Event]:
         return [event for event in self.events if event.kind in kinds]
 
     def messages(self, channel: int) -> list[bytes]:
         return [event.data for event in self.seen(EventKind.MESSAGE) if event.channel == channel]
+
+
+class Alone(Side):
+    """One engine whose peer is the test: bytes are fed by hand, and nothing is consumed."""
+
+    def __init__(
+        self, implementation: str, *, client: bool, chop: str = "whole", seed: int = 0, **options: Any
+    ) -> None:
+        super().__init__(IMPLEMENTATIONS[implementation](client=client, **options), accept=True, consume=False)
+        self.client, self.chop, self.chance = client, chop, random.Random(seed)
+
+    def feed(self, data: bytes, now: float = 0.0) -> None:
+        for piece in chopped(data, self.chop, self.chance):
+            self.engine.receive_data(piece, now)
+            self.take_events()
+
+    def written(self) -> bytes:
+        """What the engine wrote since the last call."""
+        data: bytes = self.engine.data_to_send()
+        return data
+
+    def greet(self, **parameters: Any) -> bytes:
+        """Play the peer's part of a good handshake; what the engine wrote in it."""
+        self.feed(PREFACE + (frames.welcome if self.client else frames.hello)(**parameters))
+        assert self.events.pop().kind == (EventKind.WELCOME if self.client else EventKind.HELLO)
+        return self.written()
 
 
 class Pair:
