@@ -1,0 +1,75 @@
+"""What every test gets: a loop for each `async def` test, and guards around it.
+
+An `async def` test runs once on each loop of `LOOPS`. It fails, beside its own assertions, when
+
+- a callback or a task ended with an exception that nobody saw (the loop's exception handler), - an exception could not
+be raised, or a transport, socket or file was left open (pytest's own unraisable hook; every warning
+  is an error),
+- a task is still there when the test is over,
+- it takes longer than `DEADLINE`.
+"""
+
+import asyncio
+import gc
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
+DEADLINE = 60.0  # seconds: only a test that hangs gets there
+TURNS = 10  # of the loop that cancelled tasks and closed transports are given to end
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop] | None] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "asyncio-debug": asyncio.SelectorEventLoop,
+    "uvloop": uvloop and uvloop.new_event_loop,
+}
+
+
+@pytest.fixture(params=list(LOOPS))
+def loop_name(request: pytest.FixtureRequest) -> str:
+    """The loop an `async def` test runs on; a test may ask for it by name."""
+    if LOOPS[request.param] is None:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Give each `async def` test the loop matrix."""
+    if inspect.iscoroutinefunction(obj) and collector.funcnamefilter(name):  # type: ignore[attr-defined]
+        pytest.mark.usefixtures("loop_name")(obj)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test on its loop, within the guards."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    name = pyfuncitem.funcargs["loop_name"]
+    arguments = {arg: pyfuncitem.funcargs[arg] for arg in inspect.signature(test).parameters}
+    unseen: list[dict[str, Any]] = []
+    with asyncio.Runner(loop_factory=LOOPS[name], debug=name == "asyncio-debug") as runner:
+        runner.get_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+        leaked = runner.run(_guarded(test(**arguments)))
+    if name == "asyncio-debug":
+        gc.collect()  # so that exceptions of tasks in cycles are seen here, and not in a later test
+    assert not unseen, f"the loop saw exceptions that the test did not: {unseen}"
+    assert not leaked, f"tasks left behind: {leaked}"
+    return True
+
+
+async def _guarded(test: Awaitable[None]) -> list[str]:
+    """Run the test; which tasks it left behind."""
+    async with asyncio.timeout(DEADLINE):
+        await test
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    return [repr(task) for task in asyncio.all_tasks() - {asyncio.current_task()}]
