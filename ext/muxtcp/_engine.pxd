@@ -1,0 +1,12 @@
+# The machine with its Python face, and the budget that the sessions of a process share.
+from ._flow cimport budget_t
+from ._machine cimport Machine, event_t
+from ._table cimport channel_t
+
+cdef class MemoryBudget:
+    cdef budget_t budget
+
+cdef class Engine(Machine):
+    cdef channel_t *channel(self, id) except NULL
+
+cdef str text(const char *data, size_t size)

@@ -1,0 +1,246 @@
+"""The Python face of the machine: the same C functions with Python types, for tests, fuzzers and integrators (see `_engine.pyi`)."""
+
+from collections import namedtuple
+from enum import IntEnum
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport NAN
+from libc.stdint cimport UINT64_MAX, uint64_t
+from libc.string cimport memcpy
+
+from muxtcp.errors import LocalProtocolError, MessageTooLarge
+
+from . cimport _life, _machine, _wire
+from ._handshake cimport decode_open, decode_pairs, encode_open
+from ._output cimport IS_OVER, TOO_LARGE, Output
+from ._table cimport RELEASED
+
+MODES = ("rw", "r", "w")
+LARGEST_COLLECTION = <size_t>1 << 62
+
+
+class EventKind(IntEnum):
+    HELLO = _machine.HELLO_EVENT
+    WELCOME = _machine.WELCOME_EVENT
+    REFUSED = _machine.REFUSED_EVENT
+    OPENED = _machine.OPENED_EVENT
+    MESSAGE = _machine.MESSAGE_EVENT
+    FINISHED = _machine.FINISHED_EVENT
+    RESET = _machine.RESET_EVENT
+    WRITABLE = _machine.WRITABLE_EVENT
+    CAN_OPEN = _machine.CAN_OPEN_EVENT
+    PONG = _machine.PONG_EVENT
+    GOING_AWAY = _machine.GOING_AWAY_EVENT
+    CLOSED = _machine.CLOSED_EVENT
+
+
+Event = namedtuple("Event", "kind channel data code reason number", defaults=(0, b"", 0, "", 0))
+Opening = namedtuple("Opening", "name meta mode priority deadline_ms traceparent")
+Peer = namedtuple(
+    "Peer", "version max_frame max_message channel_limit session_limit max_channels keepalive_ms resume_ms meta auth"
+)
+KINDS = tuple(EventKind)
+
+
+cdef str text(const char *data, size_t size):
+    return data[:size].decode("utf-8", "replace") if size else ""
+
+
+cdef class MemoryBudget:
+    def __cinit__(self, limit=None):
+        self.limit = limit
+
+    @property
+    def limit(self):
+        return None if self.budget.limit < 0 else self.budget.limit
+
+    @limit.setter
+    def limit(self, value):
+        if value is not None and value < 0:
+            raise ValueError(f"a memory limit is at least 0 bytes, not {value}")
+        self.budget.limit = -1 if value is None else value
+
+    @property
+    def used(self):
+        return self.budget.used
+
+
+cdef class Engine(Machine):
+    def __init__(
+        self, *, bint client, double now=0.0, max_frame=65_536, max_message=1_048_576, channel_window=262_144,
+        session_window=262_144, memory_limit=16_777_216, max_channels=1_024, send_buffer=1_048_576, keepalive=10.0,
+        keepalive_timeout=10.0, handshake_timeout=5.0, glitch_burst=1_000, glitch_rate=33.0, dict meta=None, bytes auth=b"",
+        MemoryBudget budget=None,
+    ):
+        if self.next_local:
+            raise TypeError("an engine is made once")
+        self.client = client
+        self.now = self.heard = self.incoming.since = self.glitches_at = now
+        self.settings.max_frame = max_frame
+        self.settings.max_message = max_message
+        self.settings.channel_window = channel_window
+        self.settings.session_window = session_window
+        self.settings.memory_limit = memory_limit
+        self.settings.max_channels = self.slots_granted = max_channels
+        self.settings.keepalive = keepalive
+        self.settings.keepalive_timeout = keepalive_timeout
+        self.settings.handshake_timeout = handshake_timeout
+        self.settings.glitch_burst = glitch_burst
+        self.settings.glitch_rate = glitch_rate
+        self.send_buffer = send_buffer
+        self.next_local, self.next_remote = (1, 2) if client else (2, 1)
+        if budget is not None:
+            self.budget_owner = budget
+            self.budget = &budget.budget
+        self.set_session_window(session_window)
+        self.incoming.granted = self.incoming.window
+        self.deadline = now + handshake_timeout
+        if client:
+            self.greet(_wire.HELLO, meta, auth)
+
+    # Bytes in, events out
+
+    def receive_data(self, bytes data not None, double now):
+        cdef const char *at = PyBytes_AS_STRING(data)
+        cdef size_t left = PyBytes_GET_SIZE(data)
+        cdef size_t size = 0
+        cdef char *to
+        while left:
+            to = self.receive_space(&size)
+            if to == NULL:
+                raise MemoryError
+            size = min(size, left)
+            memcpy(to, at, size)
+            self.received(size, now)
+            at += size
+            left -= size
+
+    def receive_eof(self, double now):
+        self.received_eof(now)
+
+    def next_event(self):
+        cdef event_t event
+        if not self.pull(&event):
+            return None
+        kind = KINDS[event.kind - 1]
+        if event.kind == _machine.MESSAGE_EVENT:
+            return Event(kind, event.channel.id, event.data[: event.size])
+        if event.kind in (_machine.OPENED_EVENT, _machine.FINISHED_EVENT, _machine.WRITABLE_EVENT):
+            return Event(kind, event.channel.id)
+        if event.kind == _machine.RESET_EVENT:
+            return Event(kind, event.channel.id, b"", event.code, text(event.data, event.size))
+        if event.kind == _machine.PONG_EVENT:
+            return Event(kind, number=event.number)
+        if event.kind in (_machine.REFUSED_EVENT, _machine.GOING_AWAY_EVENT, _machine.CLOSED_EVENT):
+            return Event(kind, 0, b"", event.code, text(event.data, event.size), event.number)
+        return Event(kind)
+
+    # Commands
+
+    cdef channel_t *channel(self, id) except NULL:
+        cdef channel_t *channel = self.find(id)
+        if channel == NULL or channel.flags & RELEASED:
+            raise LocalProtocolError(f"channel {id} is not open")
+        return channel
+
+    def accept(self, dict meta=None):
+        if self.phase != _life.ADMITTING:
+            raise LocalProtocolError("accept() answers a HELLO, once")
+        self.accept_session(meta)
+
+    def refuse(self, code, str reason="", retry_after_ms=0):
+        if self.client or self.phase >= _life.UP:
+            raise LocalProtocolError("refuse() answers a HELLO, once")
+        self.retry_after = retry_after_ms
+        self.close(code, reason)
+
+    def open(self, str name, dict meta=None, str mode="rw", int priority=2, deadline_ms=None, traceparent=None):
+        cdef channel_t *channel
+        if self.phase != _life.UP or self.peer_going_away:
+            raise LocalProtocolError("the session takes no new channels")
+        if not 0 <= priority <= 3:
+            raise ValueError(f"priority is from 0 (urgent) to 3 (bulk), not {priority}")
+        kind = MODES.index(mode)
+        channel = self.open_channel(encode_open(name, meta, kind, priority, deadline_ms, traceparent), kind, priority)
+        return 0 if channel == NULL else channel.id
+
+    def opening(self, id):
+        cdef channel_t *channel = self.channel(id)
+        if channel.text == NULL:
+            raise LocalProtocolError(f"channel {id} was not opened by the peer")
+        return Opening(*decode_open(channel.text, channel.text_size))
+
+    def send(self, id, bytes data not None):
+        cdef int result = self.send_object(self.channel(id), data)
+        if result == TOO_LARGE:
+            raise MessageTooLarge(size=len(data), limit=self.peer_max_message)
+        if result == IS_OVER:
+            raise LocalProtocolError(f"our half of channel {id} is over")
+        return result > 0
+
+    def finish(self, id):
+        if not self.finish_channel(self.channel(id)):
+            raise LocalProtocolError(f"our half of channel {id} is over")
+
+    def reset(self, id, code, str reason=""):
+        cdef bytes said = reason.encode()[:255]
+        if not self.reset_channel(self.channel(id), code, PyBytes_AS_STRING(said), len(said)):
+            raise LocalProtocolError(f"channel {id} is over")
+
+    def consume(self, id, size):
+        self.consumed(self.channel(id), size)
+
+    def release(self, id):
+        self.release_channel(self.channel(id))
+
+    def ping(self, double now):
+        self.now = now
+        return self.ask_pong()
+
+    def go_away(self):
+        self.announce_end()
+
+    def close(self, code=0, str reason=""):
+        cdef bytes said = reason.encode()
+        self.close_session(code, PyBytes_AS_STRING(said), len(said))
+
+    # Bytes out, time
+
+    def data_to_send(self, limit=-1):
+        return b"".join(self.collect(LARGEST_COLLECTION if limit < 0 else limit))
+
+    def next_timeout(self):
+        return self.due()
+
+    def handle_timeout(self, double now):
+        self.tick(now)
+
+    # Facts
+
+    @property
+    def peer(self):
+        if self.greeting == NULL:
+            return None
+        peer = self.peer_parameters
+        return Peer(
+            (peer.version_low, peer.version_high), peer.max_frame, peer.max_message, peer.channel_limit, peer.session_limit,
+            peer.max_channels, peer.keepalive, peer.resume, decode_pairs(peer.meta, peer.meta_size),
+            peer.auth[: peer.auth_size] if peer.auth != NULL else b"",
+        )
+
+    @property
+    def rtt(self):
+        return self.smoothed if self.smoothed > 0 else NAN
+
+    @property
+    def counters(self):
+        return {
+            "frames_sent": self.sent_frames,
+            "frames_received": self.received_frames,
+            "messages_sent": self.sent_messages,
+            "messages_received": self.received_messages,
+            "bytes_sent": self.sent_bytes,
+            "bytes_received": self.received_bytes,
+            "frames_discarded": self.discarded_frames,
+            "frames_ignored": self.ignored_frames,
+        }

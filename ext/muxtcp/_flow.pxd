@@ -1,0 +1,85 @@
+# Credit arithmetic on plain structs: the same for a channel and for the session (docs/PROTOCOL.md, section 7). Limits are
+# cumulative byte counts, so nothing here is ever subtracted from, and a repeated announcement is harmless.
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    MESSAGE_COST = 64               # beside its bytes: a flood of empty messages pays
+    MAX_LIMIT_BITS = 53             # limits stay exact in a double, for JavaScript's sake
+
+
+cdef struct budget_t:               # what all sessions of a process may promise together
+    int64_t limit                   # < 0: no limit
+    int64_t used
+
+
+cdef struct outgoing_t:             # what we may send
+    uint64_t limit                  # granted by the peer
+    uint64_t used
+    uint64_t blocked                # the limit at which BLOCKED was said last, so that it is said once
+
+
+cdef struct incoming_t:             # what the peer may send
+    uint64_t granted                # the limit we announced
+    uint64_t received               # cost of what has arrived
+    uint64_t consumed               # cost of what the user has taken
+    uint64_t need                   # the limit the peer asked for (BLOCKED)
+    uint64_t window                 # our target for granted - consumed
+    uint64_t lowest                 # least of received - consumed since `since`: a standing queue, if above 0
+    uint64_t consumed_then          # at `since`
+    double since                    # when the present measurement began
+
+
+cdef inline bint budget_take(budget_t *budget, int64_t size) noexcept nogil:
+    if budget.limit >= 0 and budget.used + size > budget.limit:
+        return False
+    budget.used += size
+    return True
+
+
+cdef inline uint64_t credit_left(outgoing_t *flow) noexcept nogil:
+    return flow.limit - flow.used
+
+
+cdef inline bint charge(incoming_t *flow, uint64_t cost) noexcept nogil:
+    """Count what has arrived; False when it passes the limit."""
+    flow.received += cost
+    return flow.received <= flow.granted
+
+
+cdef inline void consume(incoming_t *flow, uint64_t cost) noexcept nogil:
+    flow.consumed += cost
+    if flow.received - flow.consumed < flow.lowest:
+        flow.lowest = flow.received - flow.consumed
+
+
+cdef inline bint grant_due(incoming_t *flow) noexcept nogil:
+    """Whether a grant is worth a frame: a quarter of the window (no dribble of tiny grants), or all that a blocked peer lacks."""
+    cdef uint64_t next = flow.consumed + flow.window
+    if next <= flow.granted:
+        return False
+    return next - flow.granted >= flow.window >> 2 or flow.granted < flow.need <= next
+
+
+cdef inline void measure(incoming_t *flow, double now) noexcept nogil:
+    """Begin a new measurement."""
+    flow.since = now
+    flow.consumed_then = flow.consumed
+    flow.lowest = flow.received - flow.consumed
+
+
+cdef inline uint64_t wanted_window(incoming_t *flow, double now, double rtt, uint64_t smallest, uint64_t largest) noexcept nogil:
+    """The window that suits what was consumed per round trip (go-yamux#136: not per fixed time).
+
+    Twice what a round trip consumes keeps a sender busy while the grant travels; the window doubles when it is less than that, and
+    halves when less than an eighth of it was used over ten seconds. Returns the present window while there is nothing to judge.
+    """
+    cdef double elapsed = now - flow.since
+    cdef double per_trip
+    if not (rtt > 0 and elapsed >= rtt):
+        return flow.window
+    per_trip = <double>(flow.consumed - flow.consumed_then) * rtt / elapsed
+    if per_trip * 2 > <double>flow.window and flow.window < largest:
+        return min(flow.window * 2, largest)
+    if elapsed >= 10.0 and per_trip * 8 < <double>flow.window and flow.window > smallest:
+        return max(flow.window >> 1, smallest)
+    return flow.window

@@ -1,0 +1,138 @@
+# The life of a session: limits, channel states, commands, liveness, the end.
+from libc.stdint cimport int64_t, uint64_t
+
+from ._flow cimport budget_t, incoming_t
+from ._handshake cimport parameters_t
+from ._output cimport Output
+from ._table cimport channel_t, table_t
+
+cdef enum Phase:
+    PREFACE = 0                     # the peer's preface has not come
+    GREETING = 1                    # nor its HELLO or WELCOME
+    ADMITTING = 2                   # server: HELLO has come, the answer is being made up
+    UP = 3
+    OVER = 4
+
+cdef enum Ending:                   # how a session came to its end: the number of its CLOSED event
+    BY_US = 0
+    BY_PEER = 1
+    BY_STREAM = 2                   # the byte stream just ended
+
+cdef enum Goodbye:
+    SAY_NOTHING = 0
+    SAY_GOAWAY = 1
+    SAY_REFUSED = 2
+    SAY_TEXT = 3                    # to someone who spoke text
+    SAY_HTTP = 4
+
+cdef struct settings_t:             # what Config says, in the machine's terms
+    uint64_t max_frame
+    uint64_t max_message
+    uint64_t channel_window
+    uint64_t session_window
+    uint64_t memory_limit
+    uint64_t max_channels
+    double keepalive                # seconds; 0: never
+    double keepalive_timeout
+    double handshake_timeout
+    double glitch_burst
+    double glitch_rate
+
+cdef inline double stuck_time() noexcept nogil:
+    """Seconds that a full session window may stand still before it grows."""
+    return 0.02
+
+cdef class Life(Output):
+    cdef readonly bint client
+    cdef settings_t settings
+    cdef budget_t *budget
+    cdef object budget_owner
+    cdef int phase
+    cdef double now
+    # channels
+    cdef table_t table
+    cdef channel_t *recent          # found last: most often it is asked for again
+    cdef uint64_t next_local        # the next id that we open
+    cdef uint64_t next_remote       # the next id that the peer must open
+    cdef uint64_t may_open          # how many we may open in all (the peer's CHANNEL_CREDIT)
+    cdef uint64_t opened            # how many we have
+    cdef uint64_t slots_granted     # how many the peer may open in all
+    cdef uint64_t slots_returned    # how many of its channels have ended and been released
+    cdef bint wants_open
+    cdef bint can_open
+    cdef uint64_t last_served       # of the peer's channels, once we are going away
+    cdef uint64_t peer_last         # of ours, once the peer is
+    cdef bint going_away
+    cdef bint peer_going_away
+    # credit
+    cdef incoming_t incoming
+    cdef double stuck_at            # when to look whether the session's window is held by channels that nobody reads; inf: never
+    cdef int64_t committed          # taken from the budget
+    # liveness
+    cdef double deadline            # of the handshake
+    cdef double heard               # when a byte came last
+    cdef double probe_at            # when silence, or our own PING, is judged; inf: never
+    cdef bint probing
+    cdef bint late                  # our own timer fired late: a read comes first
+    cdef size_t unsent_then
+    cdef public size_t unsent       # bytes that the transport and the socket hold; told by the caller before handle_timeout
+    cdef readonly double lag        # by how much our timer fired late at worst
+    cdef uint64_t pings             # n of the newest PING asked for
+    cdef uint64_t pings_written
+    cdef uint64_t pings_timed       # n of the PING that measures the round trip
+    cdef double ping_written_at
+    cdef uint64_t pong
+    cdef uint64_t frames_at_ping
+    cdef double smoothed            # round trip in seconds; 0: none yet
+    cdef double glitches
+    cdef double glitches_at
+    # the end
+    cdef readonly uint64_t code
+    cdef readonly int ending
+    cdef char reason[256]
+    cdef size_t reason_size
+    cdef int goodbye                # what is written last
+    cdef uint64_t retry_after       # ms, of our REFUSED
+    cdef uint64_t peer_code         # of the peer's GOAWAY
+    cdef char *greeting             # the parameters of the peer's HELLO or WELCOME
+    cdef size_t greeting_size
+    cdef parameters_t peer_parameters       # points into it
+    # facts
+    cdef readonly uint64_t received_frames
+
+    # channels and their limits
+    cdef channel_t *find(self, uint64_t id) noexcept nogil
+    cdef size_t in_use(self) noexcept nogil
+    cdef int step(self, channel_t *channel, int step) noexcept nogil    # False: the transition table forbids it
+    cdef void return_slot(self, channel_t *channel) noexcept nogil
+    cdef void hang_up(self, channel_t *channel) noexcept nogil
+    cdef int raise_limit(self, uint64_t *limit, uint64_t value, const char *what) noexcept nogil
+    cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil
+    cdef void grant_channel(self, channel_t *channel) noexcept nogil
+    cdef void grant_session(self, uint64_t cost) noexcept nogil
+    cdef void set_session_window(self, uint64_t window) noexcept nogil
+    # commands
+    cdef channel_t *open_channel(self, bytes payload, int mode, int priority) except? NULL   # NULL without error: no slot
+    cdef int finish_channel(self, channel_t *channel) noexcept nogil    # False: it is over already
+    cdef int reset_channel(self, channel_t *channel, uint64_t code, const char *reason, size_t size) noexcept nogil
+    cdef void consumed(self, channel_t *channel, size_t size) noexcept nogil
+    cdef void release_channel(self, channel_t *channel) noexcept nogil
+    # liveness
+    cdef uint64_t ask_pong(self) noexcept nogil
+    cdef double due(self) noexcept nogil                                # when tick() wants to be called; inf: not
+    cdef void tick(self, double now) noexcept nogil
+    cdef void glitch(self, double cost) noexcept nogil
+    # beginning and end
+    cdef int greet(self, int kind, dict meta, bytes auth) except -1
+    cdef int accept_session(self, dict meta) except -1
+    cdef void come_up(self) noexcept nogil
+    cdef void announce_end(self) noexcept nogil
+    cdef void close_session(self, uint64_t code, const char *reason, size_t size) noexcept nogil
+    cdef int violation(self, uint64_t code, const char *format, uint64_t first, uint64_t second) noexcept nogil  # False
+    cdef void end_session(self, uint64_t code, int ending, int goodbye) noexcept nogil
+    cdef void keep_reason(self, const char *reason, size_t size) noexcept nogil
+    # records
+    cdef int put_preface(self) except -1
+    cdef int put_record(self, int kind, int count, uint64_t first, uint64_t second) except -1
+    cdef int put_words(self, int kind, uint64_t first, uint64_t second) except -1
+    cdef int put_goodbye(self) except -1

@@ -1,0 +1,445 @@
+"""The life of a session: limits and their growth, the states of its channels, commands, liveness, and the end (docs/PROTOCOL.md, 7 to 10).
+
+Nothing here reads bytes: the machine (`_machine.pyx`) does, and calls these when it has understood a frame; the user's commands come
+in at the same doors.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from . cimport _wire
+from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_take, consume, grant_due, measure, wanted_window
+from ._handshake cimport encode_parameters
+from ._output cimport BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PING_SLOT, PONG_SLOT
+from ._table cimport (
+    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
+    RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, table_add, table_find, table_remove,
+)
+from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, write_varint
+
+cdef uint64_t LARGEST_LIMIT = <uint64_t>1 << MAX_LIMIT_BITS
+cdef double LATE = 0.5              # seconds: a timer that fires later than this says our loop was blocked
+
+cdef bytes TEXT_ANSWER = b"This port speaks muxtcp version 1, a binary protocol.\r\n"
+cdef bytes HTTP_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(TEXT_ANSWER)
+    + TEXT_ANSWER
+)
+
+
+cdef class Life(Output):
+    def __cinit__(self):
+        self.probe_at = self.stuck_at = self.deadline = INFINITY
+        self.last_served = self.peer_last = UINT64_MAX
+
+    def __dealloc__(self):
+        cdef size_t index
+        cdef channel_t *channel
+        if self.budget != NULL:
+            self.budget.used -= self.committed
+        free(self.greeting)
+        for index in range(self.table.room):
+            channel = self.table.slots[index]
+            if channel != NULL:
+                self.bury(channel)
+                channel.flags |= RELEASED
+                channel.state = CLOSED
+                self.settle(channel)
+        free(self.table.slots)
+
+    # Limits
+
+    cdef int raise_limit(self, uint64_t *limit, uint64_t value, const char *what) noexcept nogil:
+        if value > LARGEST_LIMIT:
+            return self.violation(_wire.LIMIT_OVERFLOW, "a limit of %llu is over %llu", value, LARGEST_LIMIT)
+        if value < limit[0]:
+            return self.violation(_wire.LIMIT_BACKWARDS, "a limit went from %llu to %llu", limit[0], value)
+        if value == limit[0]:
+            self.glitch(1)
+        limit[0] = value
+        return True
+
+    cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil:
+        """The peer stands at `limit` and would need `need`: note it, and let the window fit one such message."""
+        cdef uint64_t most = flow.received + self.settings.max_message + MESSAGE_COST
+        if limit > flow.granted:
+            return self.violation(_wire.LIMIT_OVERFLOW, "BLOCKED at %llu, but %llu was granted", limit, flow.granted)
+        flow.need = min(need, most)
+        if flow != &self.incoming and flow.need > flow.received and flow.window < flow.need - flow.received:
+            flow.window = flow.need - flow.received
+        return True
+
+    cdef void grant_channel(self, channel_t *channel) noexcept nogil:
+        cdef incoming_t *flow = &channel.incoming
+        if channel.state not in (OPEN_STATE, LOCAL_FINISHED) or not grant_due(flow):
+            return
+        if self.now - flow.since >= self.smoothed:
+            flow.window = wanted_window(
+                flow, self.now, self.smoothed, self.settings.channel_window, max(self.settings.memory_limit >> 1, flow.window)
+            )
+            measure(flow, self.now)
+        flow.granted = flow.consumed + flow.window
+        self.mark_dirty(channel, CREDIT_DIRT)
+
+    cdef void set_session_window(self, uint64_t window) noexcept nogil:
+        """Grow or shrink the session's window inside its memory limit and the process's budget."""
+        cdef int64_t commitment
+        window = min(window, self.settings.memory_limit)
+        commitment = max(window, self.settings.max_message + MESSAGE_COST)
+        if self.budget != NULL:
+            if commitment > self.committed and not budget_take(self.budget, commitment - self.committed):
+                window = min(window, <uint64_t>self.committed)
+                commitment = self.committed
+            elif commitment < self.committed:
+                self.budget.used -= self.committed - commitment
+        self.committed = commitment
+        self.incoming.window = window
+
+    cdef void grant_session(self, uint64_t cost) noexcept nogil:
+        """Count `cost` as consumed, and announce the limit when that is worth a record."""
+        cdef incoming_t *flow = &self.incoming
+        consume(flow, cost)
+        if not grant_due(flow):
+            return
+        if self.now - flow.since >= self.smoothed:
+            self.set_session_window(
+                wanted_window(flow, self.now, self.smoothed, self.settings.session_window, self.settings.memory_limit)
+            )
+            measure(flow, self.now)
+            if self.now - self.ping_written_at > 1.0:
+                self.ask_pong()                         # the window depends on the round trip: keep it fresh
+        if flow.consumed + flow.window > flow.granted:
+            flow.granted = flow.consumed + flow.window
+            self.slots |= CREDIT_SLOT
+
+    # The life of a channel
+
+    cdef channel_t *find(self, uint64_t id) noexcept nogil:
+        if self.recent != NULL and self.recent.id == id:
+            return self.recent
+        cdef channel_t *channel = table_find(&self.table, id)
+        if channel != NULL:
+            self.recent = channel
+        return channel
+
+    cdef size_t in_use(self) noexcept nogil:
+        """How many channels have not ended and are still looked at."""
+        cdef size_t index, count = 0
+        for index in range(self.table.room):
+            if self.table.slots[index] != NULL and self.table.slots[index].state != LOCAL_RESET:
+                count += not self.table.slots[index].flags & RELEASED
+        return count
+
+    cdef int step(self, channel_t *channel, int step) noexcept nogil:
+        """Move the channel on; when that closed it, take it out."""
+        cdef int next = after(channel.state, step)
+        if next > CLOSED:
+            return False
+        channel.state = next
+        if next == LOCAL_RESET:
+            self.drop_queue(channel)
+        elif next == CLOSED:
+            if self.recent == channel:
+                self.recent = NULL
+            table_remove(&self.table, channel)
+            self.drop_queue(channel)
+            self.return_slot(channel)
+        return True
+
+    cdef void return_slot(self, channel_t *channel) noexcept nogil:
+        """A channel that has ended and was released: what it still holds goes back, and its slot, if the peer opened it."""
+        if channel.state != CLOSED or not channel.flags & RELEASED:
+            return
+        self.grant_session(channel.incoming.received - channel.incoming.consumed)
+        channel.incoming.consumed = channel.incoming.received
+        if not channel.flags & OURS:
+            self.slots_returned += 1
+            if self.settings.max_channels + self.slots_returned - self.slots_granted > self.settings.max_channels >> 2:
+                self.slots |= CHANNELS_SLOT
+        self.settle(channel)
+
+    cdef void finish_written(self, channel_t *channel) noexcept nogil:
+        channel.flags &= ~<int>WANTS_FINISH
+        self.step(channel, S_FINISH)
+        if channel.flags & WANTS_RESET:
+            channel.flags &= ~<int>WANTS_RESET
+            self.reset_channel(channel, _wire.CANCELLED, NULL, 0)
+
+    # Commands
+
+    cdef channel_t *open_channel(self, bytes payload, int mode, int priority) except? NULL:
+        cdef channel_t *channel
+        if self.opened >= self.may_open:
+            self.wants_open = True
+            return NULL
+        channel = channel_new(self.next_local)
+        if channel == NULL or not table_add(&self.table, channel):
+            raise MemoryError
+        channel.flags = OURS
+        channel.priority = priority
+        channel.state = OPEN_STATE if mode == 0 else LOCAL_FINISHED if mode == 1 else REMOTE_FINISHED
+        channel.outgoing.limit = self.peer_parameters.channel_limit
+        channel.incoming.granted = channel.incoming.window = self.settings.channel_window
+        channel.incoming.since = self.now
+        self.next_local += 2
+        self.opened += 1
+        self.put(channel.id, _wire.OPEN, payload, len(payload))
+        return channel
+
+    cdef int finish_channel(self, channel_t *channel) noexcept nogil:
+        if channel.flags & WANTS_FINISH or after(channel.state, S_FINISH) == ILLEGAL:
+            return False
+        self.stop_waiting(channel)
+        channel.flags |= WANTS_FINISH
+        if channel.first == NULL:
+            self.mark_dirty(channel, FINISH_DIRT)
+        return True
+
+    cdef int reset_channel(self, channel_t *channel, uint64_t code, const char *reason, size_t size) noexcept nogil:
+        """Both halves are over at once: what was queued is dropped. False: the channel is over already."""
+        if after(channel.state, S_RESET) == ILLEGAL:
+            return False
+        free(channel.text)
+        channel.text_size = 0
+        channel.text = NULL
+        if size:
+            channel.text = <char *>malloc(size)
+            if channel.text != NULL:
+                memcpy(channel.text, reason, size)
+                channel.text_size = size
+        channel.reset_code = code
+        channel.flags &= ~<int>(WANTS_FINISH | WANTS_RESET)
+        free(channel.partial)
+        channel.partial = NULL
+        channel.partial_room = 0                        # the size stays: the message may still be going on
+        self.mark_dirty(channel, RESET_DIRT)
+        self.step(channel, S_RESET)
+        return True
+
+    cdef void consumed(self, channel_t *channel, size_t size) noexcept nogil:
+        """The user has taken a message of `size` bytes."""
+        consume(&channel.incoming, size + MESSAGE_COST)
+        self.grant_channel(channel)
+        self.grant_session(size + MESSAGE_COST)
+
+    cdef void release_channel(self, channel_t *channel) noexcept nogil:
+        """Nobody looks at the channel any more. Its half is finished in good order; what was not read, or still comes, is refused."""
+        cdef uint64_t unread = channel.incoming.received - channel.incoming.consumed
+        channel.owner = NULL
+        channel.flags |= RELEASED
+        if channel.state == CLOSED:
+            self.return_slot(channel)
+            return
+        consume(&channel.incoming, unread)
+        self.grant_session(unread)
+        free(channel.partial)
+        channel.partial = NULL
+        channel.partial_room = 0
+        self.finish_channel(channel)
+        if channel.state in (OPEN_STATE, LOCAL_FINISHED) and (unread or channel.incoming.need > channel.incoming.granted):
+            self.hang_up(channel)
+
+    cdef void hang_up(self, channel_t *channel) noexcept nogil:
+        """Tell the peer that nobody reads: as with a TCP socket closed with unread input, but behind our FINISH, so that it destroys nothing."""
+        if channel.flags & WANTS_FINISH:
+            channel.flags |= WANTS_RESET
+        else:
+            self.reset_channel(channel, _wire.CANCELLED, NULL, 0)
+
+    # Liveness
+
+    cdef uint64_t ask_pong(self) noexcept nogil:
+        self.pings += 1
+        self.slots |= PING_SLOT
+        return self.pings
+
+    cdef double due(self) noexcept nogil:
+        if self.phase == OVER:
+            return INFINITY
+        return min(self.deadline if self.phase < UP else self.probe_at, self.stuck_at)
+
+    cdef void tick(self, double now) noexcept nogil:
+        cdef double deadline = self.due()
+        cdef size_t pending
+        self.now = now
+        if now < deadline:
+            return
+        if now - deadline > LATE:
+            self.lag = max(self.lag, now - deadline)
+            if not self.late:                           # our loop was blocked: what has arrived meanwhile must be read first
+                self.late = True
+                if self.phase < UP:
+                    self.deadline = now + 0.05
+                else:
+                    self.probe_at = max(self.probe_at, now + 0.05)
+                return
+        self.late = False
+        if self.stuck_at <= now:
+            self.stuck_at = INFINITY
+            if self.incoming.granted < self.incoming.need:
+                # The window is full of what nobody reads: without more, one idle channel would hold up all others.
+                self.set_session_window(self.incoming.window * 2)
+                self.grant_session(0)
+                if self.incoming.granted < self.incoming.need and self.incoming.window < self.settings.memory_limit:
+                    self.stuck_at = now + stuck_time()
+        if self.phase < UP:
+            if self.deadline <= now:
+                self.violation(_wire.HANDSHAKE_TIMEOUT, "no handshake in time", 0, 0)
+            return
+        if self.probe_at > now:
+            return
+        pending = self.queued + self.used + self.sealed + self.unsent
+        if not self.probing:
+            self.probing = True
+            self.ask_pong()
+        elif pending == 0 or pending >= self.unsent_then:   # else the line is slow, and our PING still on its way
+            self.reason_size = snprintf(
+                self.reason, sizeof(self.reason), "nothing heard for %.1f s, %zu bytes unsent", now - self.heard, pending
+            )
+            self.end_session(_wire.TIMEOUT, BY_STREAM, SAY_GOAWAY)
+            return
+        self.unsent_then = pending
+        self.probe_at = now + self.settings.keepalive_timeout
+
+    cdef void glitch(self, double cost) noexcept nogil:
+        """Something odd but legal happened: a token bucket bounds how much of it we bear."""
+        self.glitches = max(0.0, self.glitches - (self.now - self.glitches_at) * self.settings.glitch_rate) + cost
+        self.glitches_at = self.now
+        if self.glitches > self.settings.glitch_burst and self.phase == UP:
+            self.violation(_wire.CALM, "more than %llu oddities at once", <uint64_t>self.settings.glitch_burst, 0)
+
+    # The end
+
+    cdef void come_up(self) noexcept nogil:
+        self.phase = UP
+        if self.settings.keepalive > 0:
+            self.probe_at = self.now + self.settings.keepalive
+        self.ask_pong()                                 # the first round trip is measured at once
+
+    cdef int greet(self, int kind, dict meta, bytes auth) except -1:
+        """Write the preface and HELLO or WELCOME."""
+        cdef parameters_t ours
+        ours.version_low = ours.version_high = 1
+        ours.max_frame = self.settings.max_frame
+        ours.max_message = self.settings.max_message
+        ours.channel_limit = self.settings.channel_window
+        ours.session_limit = self.incoming.granted
+        ours.max_channels = self.slots_granted
+        ours.keepalive = <uint64_t>(self.settings.keepalive * 1000)
+        payload = bytes((kind,)) + encode_parameters(&ours, kind == _wire.HELLO, meta, auth)
+        if len(payload) > _wire.MAX_HANDSHAKE:
+            raise ValueError(f"meta and auth make a handshake of {len(payload):,} bytes, over {_wire.MAX_HANDSHAKE:,}")
+        self.put_preface()
+        self.put(0, 0, payload, len(payload))
+        return 0
+
+    cdef int accept_session(self, dict meta) except -1:
+        self.greet(_wire.WELCOME, meta, b"")
+        self.come_up()
+        return 0
+
+    cdef int put_preface(self) except -1:
+        self.reserve(PREFACE_SIZE)
+        memcpy(self.block_start + self.used, PREFACE_BYTES, PREFACE_SIZE)
+        self.used += PREFACE_SIZE
+        return 0
+
+    cdef int put_slots(self) except -1:
+        """Write the records that are owed: each at most once, whatever was asked meanwhile."""
+        cdef uint32_t slots = self.slots
+        self.slots = 0
+        if slots & PONG_SLOT:
+            self.put_record(_wire.PONG, 1, self.pong, 0)
+        if slots & CREDIT_SLOT:
+            self.put_record(_wire.SESSION_CREDIT, 1, self.incoming.granted, 0)
+        if slots & CHANNELS_SLOT:
+            self.slots_granted = self.settings.max_channels + self.slots_returned
+            self.put_record(_wire.CHANNEL_CREDIT, 1, self.slots_granted, 0)
+        if slots & BLOCKED_SLOT and self.credit_waiting_first != NULL:
+            self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
+        if slots & PING_SLOT:
+            self.pings_written = self.pings
+            if self.pings_timed == 0:
+                self.pings_timed = self.pings
+                self.ping_written_at = self.now
+            self.put_record(_wire.PING, 1, self.pings, 0)
+        if slots & GOAWAY_SLOT:
+            self.put_goodbye()
+        return 0
+
+    cdef int put_record(self, int kind, int count, uint64_t first, uint64_t second) except -1:
+        cdef char payload[1 + 2 * MAX_VARINT_BYTES]
+        cdef char *end = write_varint(payload + 1, first)
+        payload[0] = kind
+        if count == 2:
+            end = write_varint(end, second)
+        self.put(0, 0, payload, end - payload)
+        return 0
+
+    cdef int put_words(self, int kind, uint64_t first, uint64_t second) except -1:
+        """GOAWAY or REFUSED: two numbers and the reason."""
+        cdef char payload[1 + 2 * MAX_VARINT_BYTES + 256]
+        cdef char *end = write_varint(write_varint(payload + 1, first), second)
+        payload[0] = kind
+        if self.phase == OVER:
+            memcpy(end, self.reason, self.reason_size)
+            end += self.reason_size
+        self.put(0, 0, payload, end - payload)
+        return 0
+
+    cdef int put_goodbye(self) except -1:
+        cdef uint64_t newest = self.next_remote - 2 if self.next_remote > 2 else 0
+        if self.phase != OVER or self.goodbye == SAY_GOAWAY:
+            self.put_words(_wire.GOAWAY, min(self.last_served, newest), self.code)
+        elif self.goodbye == SAY_REFUSED:
+            self.put_preface()
+            self.put_words(_wire.REFUSED, self.code, self.retry_after)
+        elif self.goodbye in (SAY_TEXT, SAY_HTTP):
+            answer = HTTP_ANSWER if self.goodbye == SAY_HTTP else TEXT_ANSWER
+            self.reserve(len(answer))
+            memcpy(self.block_start + self.used, <const char *>answer, len(answer))
+            self.used += len(answer)
+        return 0
+
+    cdef void announce_end(self) noexcept nogil:
+        """Announce that we serve no channel above those that are open by now."""
+        if self.phase == UP and not self.going_away:
+            self.going_away = True
+            self.last_served = self.next_remote - 2 if self.next_remote > 2 else 0
+            self.slots |= GOAWAY_SLOT
+
+    cdef void keep_reason(self, const char *reason, size_t size) noexcept nogil:
+        """Keep the first 255 bytes, cut between two characters."""
+        if size > _wire.MAX_REASON:
+            size = _wire.MAX_REASON
+            while size and reason[size] & 0xc0 == 0x80:
+                size -= 1
+        memcpy(self.reason, reason, size)
+        self.reason_size = size
+
+    cdef void close_session(self, uint64_t code, const char *reason, size_t size) noexcept nogil:
+        if self.phase == OVER:
+            return
+        self.keep_reason(reason, size)
+        self.end_session(code, BY_US, SAY_GOAWAY if self.phase == UP else SAY_NOTHING if self.client else SAY_REFUSED)
+
+    cdef int violation(self, uint64_t code, const char *format, uint64_t first, uint64_t second) noexcept nogil:
+        self.reason_size = min(
+            <size_t>snprintf(self.reason, sizeof(self.reason), format, <unsigned long long>first, <unsigned long long>second),
+            sizeof(self.reason) - 1,
+        )
+        self.end_session(code, BY_US, SAY_GOAWAY if self.phase == UP else SAY_NOTHING if self.client else SAY_REFUSED)
+        return False
+
+    cdef void end_session(self, uint64_t code, int ending, int goodbye) noexcept nogil:
+        if self.phase == OVER:
+            return
+        self.phase = OVER
+        self.over = True
+        self.code = code
+        self.ending = ending
+        self.goodbye = goodbye
+        self.slots = GOAWAY_SLOT if goodbye else 0

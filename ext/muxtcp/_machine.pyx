@@ -1,0 +1,590 @@
+"""The incoming half of the machine: frames read, judged and told as events (docs/PROTOCOL.md, 2 to 8).
+
+Rules. The caller owns the order: bytes are written where `receive_space` says and counted by `received`; then `pull` is called until
+it returns False; between two calls of it the machine is at rest, so whatever the user's code does then (send, reset, close) finds it
+whole. A violation of the peer never raises: it ends the session, which is an event like any other. Nothing here allocates from a
+length that the peer merely declared: storage grows as bytes arrive, and every byte of it is charged to a limit that we granted.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memmove
+
+from . cimport _wire
+from ._flow cimport MESSAGE_COST, charge, consume, credit_left
+from ._handshake cimport check_open, opening_t, read_parameters
+from ._life cimport (
+    ADMITTING, BY_PEER, BY_STREAM, GREETING, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
+)
+from ._output cimport PONG_SLOT
+from ._table cimport (
+    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT,
+    R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
+)
+from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, text_valid
+
+cdef enum:
+    FIRST_ROOM = 65_536             # of the receive buffer; a read that fills it makes it grow
+    LARGEST_ROOM = 262_144          # reads larger than this are slower per byte, not faster (picows#117)
+    LARGE = 16_384                  # a message from here on is received into storage of its own: the copy costs more than a read
+
+cdef const char *METHODS = b"GET POSTHEADPUT OPTIDELEPATCCONNPRI "       # how HTTP begins, 4 bytes each
+
+
+cdef class Machine(Life):
+    def __dealloc__(self):
+        free(self.buffer)
+        free(self.returned)
+
+    # Bytes in
+
+    cdef char *receive_space(self, size_t *size) noexcept nogil:
+        cdef size_t kept = self.end - self.start
+        cdef size_t room = self.room
+        cdef char *larger
+        if self.phase == OVER:
+            self.lent = NULL
+        if self.lent != NULL:
+            size[0] = self.lent_size - self.lent_have
+            return self.lent + self.lent_have
+        if self.start:
+            memmove(self.buffer, self.buffer + self.start, kept)
+            self.start, self.end = 0, kept
+        if room - kept < room >> 1 or room == 0 or self.filled and room < LARGEST_ROOM:
+            self.filled = False
+            room = room * 2 if room else <size_t>FIRST_ROOM
+            larger = <char *>realloc(self.buffer, room)
+            if larger == NULL:
+                size[0] = 0
+                return NULL
+            self.buffer, self.room = larger, room
+        size[0] = self.room - self.end
+        if size[0] > LARGEST_ROOM:
+            size[0] = LARGEST_ROOM
+        return self.buffer + self.end
+
+    cdef void received(self, size_t size, double now) noexcept nogil:
+        self.now = self.heard = now
+        self.probing = self.late = False
+        if self.settings.keepalive > 0 and self.phase == UP:
+            self.probe_at = now + self.settings.keepalive
+        if self.lent != NULL:
+            self.lent_have += size
+            return
+        self.end += size
+        self.filled = self.end == self.room
+        if self.phase == OVER:
+            self.start = self.end = 0                   # still read, so that the last words arrive; not looked at
+
+    cdef void received_eof(self, double now) noexcept nogil:
+        cdef const char *how
+        cdef size_t left = self.in_use()
+        self.now = now
+        if self.phase == OVER:
+            return
+        if self.peer_going_away and self.peer_code:                 # it had said why; reason is the one it gave
+            self.end_session(self.peer_code, BY_PEER, SAY_NOTHING)
+            return
+        if self.end > self.start or self.lent != NULL:
+            how = "the connection ended inside a frame, with %zu channels in use"
+        elif (self.peer_going_away or self.going_away) and left == 0:
+            self.end_session(_wire.NO_ERROR, BY_PEER, SAY_NOTHING)
+            return
+        elif self.phase == UP:
+            how = "the connection ended without a goodbye, with %zu channels in use"
+        else:
+            how = "the connection ended in the handshake, with %zu channels in use"
+        self.reason_size = snprintf(self.reason, sizeof(self.reason), how, left)
+        self.end_session(_wire.NO_ERROR, BY_STREAM, SAY_NOTHING)
+
+    cdef size_t large_pending(self) noexcept nogil:
+        cdef uint64_t length = 0, tag = 0
+        cdef const char *at = self.buffer + self.start
+        cdef const char *end = self.buffer + self.end
+        cdef channel_t *channel
+        cdef size_t size, cost
+        cdef int first, second
+        if self.lent != NULL or self.phase != UP or self.start == self.end:
+            return 0
+        first = read_varint(at, end, _wire.MAX_LENGTH_BYTES, &length)
+        if first <= 0 or length < LARGE:
+            return 0
+        second = read_varint(at + first, end, MAX_VARINT_BYTES, &tag)
+        if second <= 0 or tag & 7 != _wire.DATA or end - at >= <Py_ssize_t>(first + length):
+            return 0
+        size = length - second
+        cost = size + MESSAGE_COST
+        channel = self.find(tag >> 3)
+        if (
+            channel == NULL or channel.partial != NULL or channel.flags & RELEASED
+            or channel.state not in (OPEN_STATE, LOCAL_FINISHED)
+            or size > self.settings.max_frame or size > self.settings.max_message
+            or channel.incoming.received + cost > channel.incoming.granted
+            or self.incoming.received + cost > self.incoming.granted
+        ):
+            return 0                                    # the slow way, which also knows what is wrong with it
+        self.lent_id = channel.id
+        self.lent_size = size
+        self.lent_have = end - at - first - second
+        return size
+
+    cdef void lend(self, char *storage) noexcept nogil:
+        memcpy(storage, self.buffer + self.end - self.lent_have, self.lent_have)
+        self.start = self.end = 0
+        self.lent = storage
+
+    # Events out
+
+    cdef bint pull(self, event_t *event) noexcept nogil:
+        cdef channel_t *channel
+        event.kind = NOTHING
+        if self.returned != NULL:
+            free(self.returned)
+            self.returned = NULL
+        while self.writable_first != NULL:
+            channel = self.writable_first
+            self.writable_first = channel.next_writable
+            if self.writable_first == NULL:
+                self.writable_last = NULL
+            channel.flags &= ~<int>IN_WRITABLE
+            if channel.flags & WANTS_WRITE and channel.state != CLOSED and not channel.flags & RELEASED:
+                channel.flags &= ~<int>WANTS_WRITE
+                event.kind = WRITABLE_EVENT
+                event.channel = channel
+                return True
+            self.settle(channel)
+        if self.can_open:
+            self.can_open = self.wants_open = False
+            event.kind = CAN_OPEN_EVENT
+            return True
+        while self.phase != OVER and event.kind == NOTHING and self.parse(event):
+            pass
+        if event.kind == NOTHING and self.phase == OVER and not self.closed_told:
+            self.closed_told = True
+            event.kind = CLOSED_EVENT
+            event.channel = NULL
+            event.code = self.code
+            event.number = self.ending
+            event.data = self.reason
+            event.size = self.reason_size
+        return event.kind != NOTHING
+
+    cdef int parse(self, event_t *event) noexcept nogil:
+        """Take one frame, or the preface. False when bytes are missing."""
+        cdef const char *at = self.buffer + self.start
+        cdef const char *end = self.buffer + self.end
+        cdef const char *payload
+        cdef uint64_t length = 0, tag = 0
+        cdef size_t size
+        cdef int first, second
+        if self.lent != NULL:
+            if self.lent_have < self.lent_size:
+                return False
+            payload = self.lent
+            self.lent = NULL
+            return self.channel_frame(self.lent_id, _wire.DATA, payload, self.lent_size, event)
+        if at == end:
+            return False
+        if self.phase == PREFACE:
+            return self.preface()
+        if self.phase == ADMITTING:
+            return self.violation(_wire.EARLY_FRAME, "bytes after HELLO, before WELCOME was sent", 0, 0)
+        first = read_varint(at, end, _wire.MAX_LENGTH_BYTES, &length)
+        if first == 0:
+            return False
+        if first < 0:
+            return self.violation(_wire.BAD_VARINT, "the length of a frame", 0, 0)
+        payload = at + first
+        if length < <uint64_t>(end - payload):
+            end = payload + length
+        second = read_varint(payload, end, MAX_VARINT_BYTES, &tag)
+        if second == 0:
+            if <uint64_t>(end - payload) < length:
+                return False
+            return self.violation(_wire.BAD_FRAME, "a frame of %llu bytes is shorter than its tag", length, 0)
+        if second < 0:
+            return self.violation(_wire.BAD_VARINT, "the tag of a frame", 0, 0)
+        payload += second
+        size = length - second
+        # What can be judged by the header is judged before the payload is stored.
+        if self.phase == GREETING:
+            if tag:
+                return self.violation(_wire.EARLY_FRAME, "a frame with tag %llu before the handshake", tag, 0)
+            if size > _wire.MAX_HANDSHAKE:
+                return self.violation(
+                    _wire.HANDSHAKE_TOO_LARGE, "a handshake of %llu bytes is over the limit of %llu", size, _wire.MAX_HANDSHAKE
+                )
+        elif tag >> 3 == 0 and size > _wire.MAX_RECORD:
+            return self.violation(
+                _wire.FRAME_TOO_LARGE, "a record of %llu bytes is over the limit of %llu", size, _wire.MAX_RECORD
+            )
+        elif size > self.settings.max_frame:
+            return self.violation(
+                _wire.FRAME_TOO_LARGE, "a frame of %llu bytes is over max_frame of %llu", size, self.settings.max_frame
+            )
+        if payload + size > self.buffer + self.end:
+            return False
+        self.start = payload + size - self.buffer
+        if tag >> 3:
+            return self.channel_frame(tag >> 3, tag & 7, payload, size, event)
+        if tag:
+            return self.violation(_wire.BAD_KIND, "kind %llu on channel 0", tag, 0)
+        return self.record(payload, size, event)
+
+    cdef int preface(self) noexcept nogil:
+        cdef size_t spoken = self.end - self.start, have = spoken
+        cdef char first = self.buffer[self.start]
+        if have > PREFACE_SIZE:
+            have = PREFACE_SIZE
+        if memcmp(self.buffer + self.start, PREFACE_BYTES, have):
+            self.violation(_wire.BAD_PREFACE, "the peer does not speak muxtcp", 0, 0)
+            if not self.client and (32 <= first < 127 or first == 10 or first == 13):
+                self.goodbye = SAY_HTTP if spoken >= 4 and self.http() else SAY_TEXT
+            return False
+        if have < PREFACE_SIZE:
+            return False
+        self.start += PREFACE_SIZE
+        self.phase = GREETING
+        return True
+
+    cdef bint http(self) noexcept nogil:
+        cdef int index
+        for index in range(9):
+            if memcmp(self.buffer + self.start, METHODS + 4 * index, 4) == 0:
+                return True
+        return False
+
+    # Records on channel 0
+
+    cdef int record(self, const char *at, size_t size, event_t *event) noexcept nogil:
+        cdef const char *end = at + size
+        cdef uint64_t numbers[2]
+        cdef int kind, count, index, taken
+        cdef bint text
+        if size == 0:
+            return self.violation(_wire.EARLY_FRAME if self.phase == GREETING else _wire.BAD_RECORD, "an empty record", 0, 0)
+        kind = <unsigned char>at[0]
+        at += 1
+        if self.phase == GREETING and not (
+            kind == _wire.HELLO and not self.client or kind in (_wire.WELCOME, _wire.REFUSED) and self.client
+        ):
+            return self.violation(_wire.EARLY_FRAME, "record %llu before the handshake", kind, 0)
+        if kind in (_wire.HELLO, _wire.WELCOME):
+            return self.greeted(kind, at, end, event)
+        # the others: some numbers, then for some of them a text to the end
+        count = 1
+        text = kind in (_wire.REFUSED, _wire.GOAWAY)
+        if text or kind == _wire.SESSION_BLOCKED:
+            count = 2
+        elif kind not in (_wire.PING, _wire.PONG, _wire.SESSION_CREDIT, _wire.CHANNEL_CREDIT):
+            return self.violation(_wire.BAD_RECORD, "record of type %llu", kind, 0)
+        if kind == _wire.REFUSED and self.phase != GREETING:
+            return self.violation(_wire.BAD_RECORD, "REFUSED after the handshake", 0, 0)
+        for index in range(count):
+            taken = read_varint(at, end, MAX_VARINT_BYTES, &numbers[index])
+            if taken <= 0:
+                return self.violation(_wire.BAD_VARINT if taken else _wire.BAD_FRAME, "record of type %llu", kind, 0)
+            at += taken
+        if text and end - at > _wire.MAX_REASON or not text and at != end:
+            return self.violation(_wire.BAD_FRAME, "%llu bytes too many in record %llu", end - at, kind)
+        if text and not text_valid(at, end - at):
+            return self.violation(_wire.BAD_UTF8, "the reason in record %llu", kind, 0)
+
+        if kind == _wire.PING:
+            self.pong = numbers[0]
+            self.slots |= PONG_SLOT
+            if self.received_frames == self.frames_at_ping:
+                self.glitch(1)
+            self.frames_at_ping = self.received_frames
+        elif kind == _wire.PONG:
+            if not 1 <= numbers[0] <= self.pings_written:
+                return self.violation(_wire.BAD_RECORD, "PONG %llu; the last PING was %llu", numbers[0], self.pings_written)
+            if self.pings_timed and numbers[0] >= self.pings_timed:
+                self.smoothed = (
+                    self.smoothed * 0.875 + (self.now - self.ping_written_at) * 0.125 if self.smoothed > 0
+                    else self.now - self.ping_written_at
+                )
+                self.pings_timed = 0
+            event.kind = PONG_EVENT
+            event.number = numbers[0]
+        elif kind == _wire.SESSION_CREDIT:
+            if not self.raise_limit(&self.outgoing.limit, numbers[0], "SESSION_CREDIT"):
+                return False
+            self.promise()
+        elif kind == _wire.CHANNEL_CREDIT:
+            if not self.raise_limit(&self.may_open, numbers[0], "CHANNEL_CREDIT"):
+                return False
+            self.can_open = self.wants_open and self.opened < self.may_open
+        elif kind == _wire.SESSION_BLOCKED:
+            if not self.peer_blocked(&self.incoming, numbers[0], numbers[1]):
+                return False
+            if self.incoming.window < self.incoming.need - min(self.incoming.need, self.incoming.received):
+                self.set_session_window(self.incoming.need - self.incoming.received)
+            self.grant_session(0)
+            if self.incoming.granted < self.incoming.need:
+                self.stuck_at = min(self.stuck_at, self.now + stuck_time())
+        elif kind == _wire.GOAWAY:
+            if self.peer_going_away and numbers[0] > self.peer_last:
+                return self.violation(
+                    _wire.LIMIT_BACKWARDS, "GOAWAY raised the last channel from %llu to %llu", self.peer_last, numbers[0]
+                )
+            self.peer_going_away = True
+            self.peer_last = numbers[0]
+            self.peer_code = numbers[1]
+            self.keep_reason(at, end - at)
+            event.kind = GOING_AWAY_EVENT
+            event.number = numbers[0]
+            event.code = numbers[1]
+            event.data = at
+            event.size = end - at
+            if self.wants_open:
+                self.can_open = True                    # to be told that there is no opening any more
+        else:
+            event.kind = REFUSED_EVENT
+            event.code = numbers[0]
+            event.number = numbers[1]
+            event.data = at
+            event.size = end - at
+            self.keep_reason(at, end - at)
+            self.end_session(numbers[0], BY_PEER, SAY_NOTHING)
+        return True
+
+    cdef int greeted(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil:
+        cdef bint hello = kind == _wire.HELLO
+        cdef int code
+        if self.phase != GREETING:
+            return self.violation(_wire.BAD_RECORD, "a second handshake record (%llu)", kind, 0)
+        self.greeting_size = end - at
+        self.greeting = <char *>malloc(self.greeting_size + 1)
+        if self.greeting == NULL:
+            return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
+        memcpy(self.greeting, at, self.greeting_size)
+        code = read_parameters(self.greeting, self.greeting + self.greeting_size, hello, &self.peer_parameters)
+        if code:
+            return self.violation(code, "the parameters of the handshake", 0, 0)
+        if not self.peer_parameters.version_low <= 1 <= self.peer_parameters.version_high:
+            return self.violation(
+                _wire.BAD_VERSION, "versions %llu to %llu; this side knows 1",
+                self.peer_parameters.version_low, self.peer_parameters.version_high,
+            )
+        self.peer_max_frame = self.peer_parameters.max_frame
+        self.peer_max_message = self.peer_parameters.max_message
+        self.outgoing.limit = self.peer_parameters.session_limit
+        self.may_open = self.peer_parameters.max_channels
+        if hello:
+            self.phase = ADMITTING
+            event.kind = HELLO_EVENT
+        else:
+            self.come_up()
+            event.kind = WELCOME_EVENT
+        return True
+
+    # Frames of channels
+
+    cdef int channel_frame(self, uint64_t id, int kind, const char *at, size_t size, event_t *event) noexcept nogil:
+        cdef const char *end = at + size
+        cdef channel_t *channel
+        cdef uint64_t numbers[2]
+        cdef int count, index, taken
+        self.received_frames += 1                       # the one place
+        channel = self.find(id)
+        if kind <= _wire.PART and channel != NULL:
+            return self.message_frame(channel, kind, at, size, event)
+        if kind == _wire.OPEN:
+            return self.opened_by_peer(id, at, size, event)
+        if kind > _wire.BLOCKED:
+            return self.violation(_wire.BAD_KIND, "kind %llu on channel %llu", kind, id)
+        count = 0
+        if kind == _wire.CREDIT or kind == _wire.RESET:
+            count = 1
+        elif kind == _wire.BLOCKED:
+            count = 2
+        for index in range(count):
+            taken = read_varint(at, end, MAX_VARINT_BYTES, &numbers[index])
+            if taken <= 0:
+                return self.violation(
+                    _wire.BAD_VARINT if taken else _wire.BAD_FRAME, "a frame of kind %llu on channel %llu", kind, id
+                )
+            at += taken
+        if kind == _wire.RESET:
+            if end - at > _wire.MAX_REASON:
+                return self.violation(_wire.BAD_FRAME, "a reason of %llu bytes on channel %llu", end - at, id)
+            if not text_valid(at, end - at):
+                return self.violation(_wire.BAD_UTF8, "the reason of a RESET of channel %llu", id, 0)
+        elif kind > _wire.PART and at != end:
+            return self.violation(_wire.BAD_FRAME, "%llu bytes too many on channel %llu", end - at, id)
+        if channel == NULL:
+            return self.late_frame(id, kind, size)
+
+        if kind == _wire.CREDIT:
+            if not self.raise_limit(&channel.outgoing.limit, numbers[0], "CREDIT"):
+                return False
+            if credit_left(&channel.outgoing) >= channel.need:
+                self.mark_writable(channel)
+            return True
+        if kind == _wire.FINISH:
+            return self.peer_finished(channel, event)
+        if kind == _wire.RESET:
+            return self.peer_reset(channel, numbers[0], at, end - at, event)
+        if channel.state == LOCAL_RESET:
+            self.discarded_frames += 1
+            return True
+        if channel.state == REMOTE_FINISHED:
+            return self.violation(_wire.DATA_AFTER_FINISH, "BLOCKED on channel %llu", id, 0)
+        if not self.peer_blocked(&channel.incoming, numbers[0], numbers[1]):
+            return False
+        if channel.flags & RELEASED:
+            self.hang_up(channel)                       # it waits for a reader that is not there
+        else:
+            self.grant_channel(channel)
+        return True
+
+    cdef int late_frame(self, uint64_t id, int kind, size_t size) noexcept nogil:
+        """A frame on a channel that is not in the table: never opened, ended, or opened above our GOAWAY."""
+        cdef bint local = (id & 1) == self.client
+        cdef uint64_t cost
+        if id >= (self.next_local if local else self.next_remote):
+            return self.violation(_wire.UNKNOWN_CHANNEL, "channel %llu was never opened", id, 0)
+        if not local and id > self.last_served:
+            self.discarded_frames += 1
+            if kind <= _wire.PART:
+                cost = size + (MESSAGE_COST if kind == _wire.DATA else 0)
+                if kind == _wire.PART and size < _wire.MIN_PART:
+                    return self.violation(_wire.BAD_PART, "a PART of %llu bytes on channel %llu", size, id)
+                if not charge(&self.incoming, cost):
+                    return self.violation(_wire.CREDIT_EXCEEDED, "the session's limit is %llu", self.incoming.granted, 0)
+                self.grant_session(cost)
+            return True
+        if kind == _wire.CREDIT or kind == _wire.RESET:
+            self.ignored_frames += 1
+            return True
+        return self.violation(_wire.CHANNEL_ENDED, "a frame of kind %llu on channel %llu, which has ended", kind, id)
+
+    cdef int opened_by_peer(self, uint64_t id, const char *at, size_t size, event_t *event) noexcept nogil:
+        cdef opening_t opening
+        cdef channel_t *channel
+        cdef int code
+        if (id & 1) == self.client:
+            return self.violation(_wire.BAD_CHANNEL_ID, "OPEN of channel %llu, whose parity is ours", id, 0)
+        if id < self.next_remote:
+            return self.violation(_wire.CHANNEL_REUSED, "OPEN of channel %llu, which was opened before", id, 0)
+        if id > self.next_remote:
+            return self.violation(_wire.BAD_CHANNEL_ID, "OPEN of channel %llu instead of %llu", id, self.next_remote)
+        code = check_open(at, size, &opening)
+        if code:
+            return self.violation(code, "OPEN of channel %llu", id, 0)
+        if (id + 1) >> 1 > self.slots_granted:          # ids are consecutive: the id tells how many
+            return self.violation(
+                _wire.TOO_MANY_CHANNELS, "OPEN of channel %llu is over the limit of %llu channels", id, self.slots_granted
+            )
+        self.next_remote += 2
+        if id > self.last_served:
+            self.discarded_frames += 1
+            self.slots_returned += 1
+            return True
+        channel = channel_new(id)
+        if channel == NULL or not table_add(&self.table, channel):
+            return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
+        channel.text = <char *>malloc(size)
+        if channel.text == NULL:
+            return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
+        memcpy(channel.text, at, size)
+        channel.text_size = size
+        channel.priority = opening.priority
+        channel.outgoing.limit = self.peer_parameters.channel_limit
+        channel.incoming.granted = channel.incoming.window = self.settings.channel_window
+        channel.incoming.since = self.now
+        channel.state = OPEN_STATE if opening.mode == 0 else REMOTE_FINISHED if opening.mode == 1 else LOCAL_FINISHED
+        event.kind = OPENED_EVENT
+        event.channel = channel
+        return True
+
+    cdef int message_frame(self, channel_t *channel, int kind, const char *at, size_t size, event_t *event) noexcept nogil:
+        cdef size_t whole = channel.partial_size + size
+        cdef size_t cost = size + (MESSAGE_COST if kind == _wire.DATA else 0)
+        cdef int next = after(channel.state, R_DATA)
+        cdef char *larger
+        if next == AFTER_FINISH:
+            return self.violation(_wire.DATA_AFTER_FINISH, "data on channel %llu", channel.id, 0)
+        if kind == _wire.PART and size < _wire.MIN_PART:
+            return self.violation(_wire.BAD_PART, "a PART of %llu bytes on channel %llu", size, channel.id)
+        if whole > self.settings.max_message:
+            return self.violation(
+                _wire.MESSAGE_TOO_LARGE, "a message of %llu bytes is over max_message of %llu", whole, self.settings.max_message
+            )
+        if not charge(&channel.incoming, cost):
+            return self.violation(
+                _wire.CREDIT_EXCEEDED, "%llu on channel %llu", channel.incoming.received, channel.id
+            )
+        if not charge(&self.incoming, cost):
+            return self.violation(
+                _wire.CREDIT_EXCEEDED, "%llu on the session, whose limit is %llu", self.incoming.received, self.incoming.granted
+            )
+        if next == DISCARD:
+            self.discarded_frames += 1
+            channel.partial_size = whole if kind == _wire.PART else 0
+            consume(&channel.incoming, cost)
+            self.grant_session(cost)
+            return True
+        if kind == _wire.DATA:
+            self.received_messages += 1
+            self.received_bytes += whole
+        if channel.flags & RELEASED:
+            self.discarded_frames += 1
+            consume(&channel.incoming, cost)
+            self.grant_session(cost)
+            channel.partial_size = whole if kind == _wire.PART else 0
+            self.hang_up(channel)
+            return True
+        if kind == _wire.DATA and channel.partial == NULL:
+            event.kind = MESSAGE_EVENT
+            event.channel = channel
+            event.data = at
+            event.size = size
+            return True
+        if whole > channel.partial_room:
+            channel.partial_room = max(whole, channel.partial_room * 2)
+            larger = <char *>realloc(channel.partial, channel.partial_room)
+            if larger == NULL:
+                return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
+            channel.partial = larger
+        memcpy(channel.partial + channel.partial_size, at, size)
+        channel.partial_size = whole
+        if kind == _wire.PART:
+            return True
+        event.kind = MESSAGE_EVENT
+        event.channel = channel
+        event.data = self.returned = channel.partial
+        event.size = whole
+        channel.partial = NULL
+        channel.partial_size = channel.partial_room = 0
+        return True
+
+    cdef int peer_finished(self, channel_t *channel, event_t *event) noexcept nogil:
+        cdef bint tell = channel.state != LOCAL_RESET and not channel.flags & RELEASED
+        if channel.partial_size:
+            return self.violation(_wire.BAD_PART, "FINISH inside a message on channel %llu", channel.id, 0)
+        if after(channel.state, R_FINISH) == AFTER_FINISH:
+            return self.violation(_wire.DATA_AFTER_FINISH, "a second FINISH on channel %llu", channel.id, 0)
+        if tell:
+            event.kind = FINISHED_EVENT
+            event.channel = channel
+        self.step(channel, R_FINISH)
+        return True
+
+    cdef int peer_reset(self, channel_t *channel, uint64_t code, const char *reason, size_t size, event_t *event) noexcept nogil:
+        cdef bint answer = channel.state in (OPEN_STATE, REMOTE_FINISHED)
+        self.glitch(1)
+        if channel.state != LOCAL_RESET and not channel.flags & RELEASED:
+            event.kind = RESET_EVENT
+            event.channel = channel
+            event.code = code
+            event.data = reason
+            event.size = size
+        if answer:
+            channel.reset_code = _wire.CANCELLED
+            channel.text_size = 0
+            self.mark_dirty(channel, RESET_DIRT)
+        self.step(channel, R_RESET)
+        return True

@@ -1,0 +1,97 @@
+# The outgoing half of the machine: credit we hold, messages accepted, whose turn it is, frames being written.
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from ._flow cimport outgoing_t
+from ._schedule cimport schedule_t
+from ._table cimport channel_t, message_t
+
+cdef enum:
+    BLOCK = 65_400                  # of frames for one write: a send of 65,484 bytes or more is five times slower on loopback
+    SMALL_BLOCK = 4_000
+    INLINE = 4_096                  # payloads up to here are copied into the block; larger ones go by reference
+    FRAGMENT = 16_384               # largest frame while others wait: what an urgent message may have to wait for
+
+cdef enum Sent:                     # what send() says
+    WRITTEN = 1                     # encoded
+    QUEUED = 2                      # accepted, to be encoded when its turn comes
+    NO_ROOM = 0                     # make room by `reserve()` and try again
+    WAIT_PEER = -1                  # the channel's credit is used up
+    WAIT_SESSION = -2               # the session's credit is used up
+    WAIT_SOCKET = -3                # the channel's share of the queue is full: the socket takes no more
+    WAIT_MEMORY = -4                # the session's queue is full
+    IS_OVER = -5                    # our half of the channel, or the session, has ended
+    TOO_LARGE = -6                  # over the peer's max_message
+
+cdef enum Slot:                     # records owed on channel 0, coalesced: at most one of each
+    PING_SLOT = 1
+    PONG_SLOT = 2
+    CREDIT_SLOT = 4
+    BLOCKED_SLOT = 8
+    CHANNELS_SLOT = 16
+    GOAWAY_SLOT = 32
+
+cdef class Output:
+    # what the peer told us, and what it granted
+    cdef uint64_t peer_max_frame
+    cdef uint64_t peer_max_message
+    cdef outgoing_t outgoing
+    cdef uint64_t session_need              # what SESSION_BLOCKED announces
+    # queues
+    cdef schedule_t schedule
+    cdef size_t queued                      # bytes of messages accepted and not yet encoded
+    cdef size_t send_buffer                 # most of them
+    cdef channel_t *dirty_first
+    cdef channel_t *dirty_last
+    cdef channel_t *writable_first
+    cdef channel_t *writable_last
+    cdef channel_t *credit_waiting_first    # for session credit, first come first served
+    cdef channel_t *credit_waiting_last
+    cdef channel_t *memory_waiting_first    # for room in the queue
+    cdef channel_t *memory_waiting_last
+    cdef message_t *buried                  # messages dropped where no Python object may be touched
+    # frames
+    cdef PyObject *block                    # bytes under construction, owned
+    cdef char *block_start
+    cdef size_t used
+    cdef size_t room
+    cdef size_t next_room
+    cdef list segments                      # sealed, in order
+    cdef size_t sealed
+    cdef public bint congested              # the transport takes no more: nothing is written directly
+    cdef uint32_t slots
+    cdef bint over                          # the session has ended: nothing more is accepted
+    # facts
+    cdef readonly uint64_t sent_frames      # sequenced ones
+    cdef readonly uint64_t sent_messages
+    cdef readonly uint64_t sent_bytes       # of messages
+
+    # sending, in the order of a message's life
+    cdef int send_small(self, channel_t *channel, const char *data, size_t size) noexcept nogil      # copies; size <= INLINE
+    cdef int send_object(self, channel_t *channel, bytes message) except? -100                 # keeps a reference
+    cdef void stop_waiting(self, channel_t *channel) noexcept nogil
+    cdef list collect(self, size_t limit)                       # bytes objects to be written now, about `limit` bytes
+    cdef bint has_output(self) noexcept nogil
+
+    # for the incoming half
+    cdef int admit(self, channel_t *channel, size_t size) noexcept nogil
+    cdef int enqueue(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil    # counts no reference
+    cdef void mark_dirty(self, channel_t *channel, int dirt) noexcept nogil
+    cdef void mark_writable(self, channel_t *channel) noexcept nogil
+    cdef void pay(self, channel_t *channel, size_t size) noexcept nogil
+    cdef void wake_memory(self) noexcept nogil
+    cdef int write_dirty(self) except -1
+    cdef void wait(self, channel_t *channel, size_t need, channel_t **first, channel_t **last) noexcept nogil
+    cdef void promise(self) noexcept nogil                      # session credit has come: hand it out
+    cdef void drop_queue(self, channel_t *channel) noexcept nogil
+    cdef void bury(self, channel_t *channel) noexcept nogil
+    cdef int reserve(self, size_t size) except -1
+    cdef int seal(self) except -1
+    cdef int put(self, uint64_t channel, int kind, const char *payload, size_t size) except -1
+    cdef int fill(self, size_t limit) except -1
+    cdef int fragment(self, channel_t *channel, size_t size, bint last) except -1
+    cdef int put_dirt(self, channel_t *channel) except -1
+    cdef int put_slots(self) except -1                          # the machine's part
+    cdef void finish_written(self, channel_t *channel) noexcept nogil
+    cdef void settle(self, channel_t *channel) noexcept nogil   # free it, if nothing holds it any more
+    cdef void exhume(self)

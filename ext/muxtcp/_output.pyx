@@ -1,0 +1,454 @@
+"""The outgoing half of the machine (docs/PROTOCOL.md, section 7, from the sender's side).
+
+A message is *accepted* whole or not at all: when its channel and the session hold credit for all of it and there is room to keep it. A
+small one that finds an idle line is encoded at once into the block that the next write takes; otherwise it is queued on its channel
+and encoded when the scheduler says so, as late as possible, so that an urgent message overtakes what is still queued.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from . cimport _wire
+from ._flow cimport MESSAGE_COST, credit_left
+from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
+from ._table cimport (
+    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_DIRTY, IN_READY, IN_WAITING, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET,
+    OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free,
+)
+from ._wire cimport MAX_HEADER_BYTES, write_header, write_varint
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(char *data, Py_ssize_t size)
+    char *bytes_start "PyBytes_AS_STRING"(PyObject *bytes)
+
+
+cdef class Output:
+    def __cinit__(self):
+        self.segments = []
+        self.next_room = SMALL_BLOCK
+        self.congested = False
+
+    def __dealloc__(self):
+        cdef channel_t *channel
+        cdef int index
+        # What is still in a list was only waiting for that: once out of the last one, it is freed.
+        for index in range(CLASSES):
+            while self.schedule.classes[index].first != NULL:
+                channel = self.schedule.classes[index].first
+                schedule_remove(&self.schedule, channel)
+                self.settle(channel)
+        while self.dirty_first != NULL:
+            channel, self.dirty_first = self.dirty_first, self.dirty_first.next_dirty
+            channel.flags &= ~<int>IN_DIRTY
+            self.settle(channel)
+        while self.writable_first != NULL:
+            channel, self.writable_first = self.writable_first, self.writable_first.next_writable
+            channel.flags &= ~<int>IN_WRITABLE
+            self.settle(channel)
+        while self.credit_waiting_first != NULL:
+            channel, self.credit_waiting_first = self.credit_waiting_first, self.credit_waiting_first.next_waiting
+            channel.flags &= ~<int>IN_WAITING
+            self.settle(channel)
+        while self.memory_waiting_first != NULL:
+            channel, self.memory_waiting_first = self.memory_waiting_first, self.memory_waiting_first.next_waiting
+            channel.flags &= ~<int>IN_WAITING
+            self.settle(channel)
+        self.exhume()
+        Py_XDECREF(self.block)
+
+    # Accepting
+
+    cdef int admit(self, channel_t *channel, size_t size) noexcept nogil:
+        """Whether a message of `size` bytes may be accepted: 0, or why not. Says so to the peer when credit is lacking."""
+        cdef size_t cost = size + MESSAGE_COST
+        cdef bint alone
+        if self.over or channel.flags & WANTS_FINISH or channel.state not in (OPEN_STATE, REMOTE_FINISHED):
+            return IS_OVER
+        if size > self.peer_max_message:
+            return TOO_LARGE
+        if credit_left(&channel.outgoing) < cost:
+            channel.flags |= WANTS_WRITE
+            channel.need = cost
+            if channel.outgoing.blocked != channel.outgoing.limit + 1:      # + 1: a limit of 0 is one too
+                channel.outgoing.blocked = channel.outgoing.limit + 1
+                self.mark_dirty(channel, BLOCKED_DIRT)
+            return WAIT_PEER
+        # Room in the queue. Each channel has a quarter; the last quarter of the whole is kept for urgent and high ones, so that a
+        # bulk sender's queue does not hold them up. A message larger than its share goes when it is alone.
+        if channel.queued and channel.queued + size > self.send_buffer >> 2:
+            channel.flags |= WANTS_WRITE
+            channel.need = cost
+            return WAIT_SOCKET
+        if self.queued and self.queued + size > self.send_buffer - (self.send_buffer >> 2 if channel.priority > 1 else 0):
+            self.wait(channel, cost, &self.memory_waiting_first, &self.memory_waiting_last)
+            return WAIT_MEMORY
+        if channel.promised:
+            if cost <= channel.promised:
+                return 0
+            self.outgoing.used -= channel.promised          # it was for a smaller message, which was given up
+            channel.promised = 0
+        if self.credit_waiting_first != NULL or credit_left(&self.outgoing) < cost:
+            self.wait(channel, cost, &self.credit_waiting_first, &self.credit_waiting_last)
+            self.session_need = self.outgoing.used + self.credit_waiting_first.need
+            if self.outgoing.blocked != self.outgoing.limit + 1:
+                self.outgoing.blocked = self.outgoing.limit + 1
+                self.slots |= BLOCKED_SLOT
+            return WAIT_SESSION
+        return 0
+
+    cdef void wait(self, channel_t *channel, size_t need, channel_t **first, channel_t **last) noexcept nogil:
+        channel.flags |= WANTS_WRITE
+        channel.need = need
+        if channel.flags & IN_WAITING:
+            return
+        channel.flags |= IN_WAITING
+        channel.next_waiting = NULL
+        if last[0] == NULL:
+            first[0] = channel
+        else:
+            last[0].next_waiting = channel
+        last[0] = channel
+
+    cdef int send_small(self, channel_t *channel, const char *data, size_t size) noexcept nogil:
+        """Accept a small message; its bytes are copied. WRITTEN, QUEUED, or why not."""
+        cdef char *to
+        cdef int why = self.admit(channel, size)
+        if why:
+            return why
+        if self.congested or self.schedule.waiting:
+            return self.enqueue(channel, data, size, NULL)
+        if self.room - self.used < size + MAX_HEADER_BYTES:
+            return NO_ROOM
+        to = write_header(self.block_start + self.used, channel.id, _wire.DATA, size)
+        memcpy(to, data, size)
+        self.used = to + size - self.block_start
+        self.sent_frames += 1
+        self.pay(channel, size)
+        return WRITTEN
+
+    @cython.final
+    cdef inline void pay(self, channel_t *channel, size_t size) noexcept nogil:
+        """Take the credit of an accepted message."""
+        channel.outgoing.used += size + MESSAGE_COST
+        self.outgoing.used += size + MESSAGE_COST
+        if channel.promised:
+            self.outgoing.used -= channel.promised
+            channel.promised = 0
+        self.sent_messages += 1
+        self.sent_bytes += size
+
+    cdef int send_object(self, channel_t *channel, bytes message) except? -100:
+        """Accept a message of any size; a large one is kept by reference until it is written. WRITTEN, QUEUED, or why not."""
+        cdef size_t size = PyBytes_GET_SIZE(message)
+        cdef const char *data = PyBytes_AS_STRING(message)
+        cdef int result
+        if size <= INLINE:
+            result = self.send_small(channel, data, size)
+            if result == NO_ROOM:
+                self.reserve(size + MAX_HEADER_BYTES)
+                result = self.send_small(channel, data, size)
+            return result
+        result = self.admit(channel, size)
+        if result:
+            return result
+        result = self.enqueue(channel, data, size, <PyObject *>message)
+        if result == QUEUED:
+            Py_INCREF(message)
+        return result
+
+    cdef int enqueue(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil:
+        cdef message_t *message = <message_t *>malloc(sizeof(message_t) + (size if owner == NULL else 0))
+        if message == NULL:
+            return WAIT_MEMORY
+        message.next = NULL
+        message.owner = owner
+        message.size = size
+        message.written = 0
+        if owner == NULL:
+            memcpy(<char *>(message + 1), data, size)
+            message.data = <const char *>(message + 1)
+        else:
+            message.data = data
+        if channel.last == NULL:
+            channel.first = message
+        else:
+            channel.last.next = message
+        channel.last = message
+        channel.queued += size
+        self.queued += size
+        self.pay(channel, size)
+        schedule_add(&self.schedule, channel)
+        return QUEUED
+
+    # Waking those who wait
+
+    cdef void mark_writable(self, channel_t *channel) noexcept nogil:
+        if channel.flags & IN_WRITABLE or not channel.flags & WANTS_WRITE:
+            return
+        channel.flags |= IN_WRITABLE
+        channel.next_writable = NULL
+        if self.writable_last == NULL:
+            self.writable_first = channel
+        else:
+            self.writable_last.next_writable = channel
+        self.writable_last = channel
+
+    cdef void promise(self) noexcept nogil:
+        """Set session credit aside for those who wait, first come first served: a large message is not overtaken for ever by small ones."""
+        cdef channel_t *channel
+        while self.credit_waiting_first != NULL:
+            channel = self.credit_waiting_first
+            if channel.flags & WANTS_WRITE and channel.state != CLOSED:
+                if credit_left(&self.outgoing) < channel.need:
+                    return
+                self.outgoing.used += channel.need
+                channel.promised = channel.need
+                self.mark_writable(channel)
+            self.credit_waiting_first = channel.next_waiting
+            if self.credit_waiting_first == NULL:
+                self.credit_waiting_last = NULL
+            channel.flags &= ~<int>IN_WAITING
+            self.settle(channel)
+
+    cdef void wake_memory(self) noexcept nogil:
+        cdef channel_t *channel
+        while self.memory_waiting_first != NULL and self.queued <= self.send_buffer >> 1:
+            channel = self.memory_waiting_first
+            self.memory_waiting_first = channel.next_waiting
+            if self.memory_waiting_first == NULL:
+                self.memory_waiting_last = NULL
+            channel.flags &= ~<int>IN_WAITING
+            self.mark_writable(channel)
+            self.settle(channel)
+
+    cdef void stop_waiting(self, channel_t *channel) noexcept nogil:
+        """Nobody waits to send on this channel any more: give back what was promised to it."""
+        channel.flags &= ~<int>WANTS_WRITE
+        if channel.promised:
+            self.outgoing.used -= channel.promised
+            channel.promised = 0
+        self.promise()
+
+    # Control frames of channels
+
+    cdef void mark_dirty(self, channel_t *channel, int dirt) noexcept nogil:
+        channel.dirt |= dirt
+        if channel.flags & IN_DIRTY:
+            return
+        channel.flags |= IN_DIRTY
+        channel.next_dirty = NULL
+        if self.dirty_last == NULL:
+            self.dirty_first = channel
+        else:
+            self.dirty_last.next_dirty = channel
+        self.dirty_last = channel
+
+    cdef int put_dirt(self, channel_t *channel) except -1:
+        """Write the control frames that a channel owes. RESET makes all others pointless."""
+        cdef char payload[2 * _wire.MAX_VARINT_BYTES + _wire.MAX_REASON + 2]
+        cdef char *end
+        cdef int dirt = channel.dirt
+        channel.dirt = 0
+        if dirt & RESET_DIRT:
+            end = write_varint(payload, channel.reset_code)
+            memcpy(end, channel.text, channel.text_size)
+            self.put(channel.id, _wire.RESET, payload, end + channel.text_size - payload)
+            return 0
+        if dirt & CREDIT_DIRT and channel.state in (OPEN_STATE, LOCAL_FINISHED):
+            end = write_varint(payload, channel.incoming.granted)
+            self.put(channel.id, _wire.CREDIT, payload, end - payload)
+        if dirt & BLOCKED_DIRT and channel.flags & WANTS_WRITE and channel.state in (OPEN_STATE, REMOTE_FINISHED):
+            end = write_varint(payload, channel.outgoing.limit)
+            end = write_varint(end, channel.outgoing.used + channel.need)
+            self.put(channel.id, _wire.BLOCKED, payload, end - payload)
+        if dirt & FINISH_DIRT:
+            self.put(channel.id, _wire.FINISH, NULL, 0)
+            self.finish_written(channel)
+            if channel.dirt & RESET_DIRT:
+                self.put_dirt(channel)
+        return 0
+
+    cdef void finish_written(self, channel_t *channel) noexcept nogil:
+        pass
+
+    cdef int put_slots(self) except -1:
+        return 0
+
+    cdef void drop_queue(self, channel_t *channel) noexcept nogil:
+        """Forget the messages of a channel that was reset."""
+        if channel.first != NULL:
+            self.bury(channel)
+            self.wake_memory()
+        self.stop_waiting(channel)
+
+    cdef void bury(self, channel_t *channel) noexcept nogil:
+        """Put the channel's messages aside; they are let go where Python objects may be touched."""
+        if channel.first == NULL:
+            return
+        channel.last.next = self.buried
+        self.buried = channel.first
+        self.queued -= channel.queued
+        channel.queued = 0
+        channel.first = channel.last = NULL
+
+    cdef void exhume(self):
+        cdef message_t *message
+        while self.buried != NULL:
+            message = self.buried
+            self.buried = message.next
+            if message.owner != NULL:
+                Py_DECREF(<object><PyObject *>message.owner)
+            free(message)
+
+    cdef void settle(self, channel_t *channel) noexcept nogil:
+        """Free a channel that has ended, was released, and is in no list."""
+        if (
+            channel.state == CLOSED
+            and channel.flags & RELEASED
+            and not channel.flags & (IN_READY | IN_DIRTY | IN_WRITABLE | IN_WAITING)
+        ):
+            channel_free(channel)
+
+    # Writing
+
+    cdef int reserve(self, size_t size) except -1:
+        """Make room for `size` bytes in the block."""
+        if self.room - self.used >= size:
+            return 0
+        if self.used:
+            self.next_room = BLOCK          # there is more than a small block takes
+        self.seal()
+        if size < self.next_room:
+            size = self.next_room
+        if self.block == NULL:
+            self.block = new_bytes(NULL, size)
+            if self.block == NULL:
+                raise MemoryError
+        self.block_start = bytes_start(self.block)
+        self.room = size
+        return 0
+
+    cdef int seal(self) except -1:
+        """End the block: what was written becomes an immutable bytes object of its own."""
+        cdef PyObject *block = self.block
+        if self.used == 0:
+            return 0
+        self.block = NULL
+        _PyBytes_Resize(&block, self.used)
+        self.segments.append(<bytes>block)
+        Py_DECREF(<bytes>block)
+        self.sealed += self.used
+        self.used = self.room = 0
+        return 0
+
+    cdef int put(self, uint64_t channel, int kind, const char *payload, size_t size) except -1:
+        """Write a frame into the block. The one place, with send_small() and fragment(), where sequenced frames are counted."""
+        cdef char *to
+        self.reserve(size + MAX_HEADER_BYTES)
+        to = write_header(self.block_start + self.used, channel, kind, size)
+        memcpy(to, payload, size)
+        self.used = to + size - self.block_start
+        self.sent_frames += channel != 0
+        return 0
+
+    cdef int fragment(self, channel_t *channel, size_t size, bint last) except -1:
+        """Write `size` more bytes of the channel's first message as one frame."""
+        cdef message_t *message = channel.first
+        cdef int kind = _wire.DATA if last else _wire.PART
+        cdef char *to
+        if size <= INLINE:
+            return self.put(channel.id, kind, message.data + message.written, size)
+        owner = <bytes><PyObject *>message.owner
+        self.reserve(MAX_HEADER_BYTES)
+        to = write_header(self.block_start + self.used, channel.id, kind, size)
+        self.used = to - self.block_start
+        self.sent_frames += 1
+        self.seal()
+        self.segments.append(owner if size == message.size else memoryview(owner)[message.written : message.written + size])
+        self.sealed += size
+        return 0
+
+    cdef int fill(self, size_t limit) except -1:
+        """Let the scheduler's channels write, until about `limit` bytes are ready."""
+        cdef channel_t *channel
+        cdef message_t *message
+        cdef size_t size, rest
+        while self.sealed + self.used < limit:
+            channel = schedule_next(&self.schedule)
+            if channel == NULL:
+                return 0
+            message = channel.first
+            if message == NULL:                                 # its queue was dropped
+                schedule_remove(&self.schedule, channel)
+                self.settle(channel)
+                continue
+            rest = message.size - message.written
+            size = self.peer_max_frame
+            if self.schedule.waiting > 1 and size > FRAGMENT:
+                size = FRAGMENT
+            if rest < size:
+                size = rest
+            self.fragment(channel, size, size == rest)
+            schedule_charge(&self.schedule, channel, size + MESSAGE_COST)
+            message.written += size
+            if size < rest:
+                continue
+            channel.first = message.next
+            if channel.first == NULL:
+                channel.last = NULL
+            channel.queued -= message.size
+            self.queued -= message.size
+            message.next = self.buried
+            self.buried = message
+            if channel.first == NULL and channel.flags & WANTS_FINISH:
+                self.mark_dirty(channel, FINISH_DIRT)
+            if channel.queued <= self.send_buffer >> 3 and credit_left(&channel.outgoing) >= channel.need:
+                self.mark_writable(channel)
+        return 0
+
+    cdef bint has_output(self) noexcept nogil:
+        if self.used or self.sealed or self.slots:
+            return True
+        return not self.over and (self.dirty_first != NULL or self.schedule.waiting)
+
+    cdef list collect(self, size_t limit):
+        """Take what is to be written now: first what was encoded already, then control, then queued messages, about `limit` bytes.
+
+        The parts are bytes objects, or views of parts of bytes objects: immutable, so that a transport may keep them.
+        """
+        cdef channel_t *channel
+        cdef list segments
+        if self.slots:
+            self.put_slots()
+        if not self.over:
+            self.write_dirty()
+            self.fill(limit)
+            self.write_dirty()                                  # FINISH behind the last message
+            self.wake_memory()
+        self.next_room = SMALL_BLOCK if self.sealed == 0 and self.used < SMALL_BLOCK >> 1 else BLOCK
+        self.seal()
+        segments = self.segments
+        self.segments = []
+        self.sealed = 0
+        if self.buried != NULL:
+            self.exhume()
+        return segments
+
+    @cython.final
+    cdef int write_dirty(self) except -1:
+        cdef channel_t *channel
+        while self.dirty_first != NULL:
+            channel = self.dirty_first
+            self.put_dirt(channel)
+            self.dirty_first = channel.next_dirty
+            if self.dirty_first == NULL:
+                self.dirty_last = NULL
+            channel.flags &= ~<int>IN_DIRTY
+            if channel.dirt:                                    # more came up while it was written
+                self.mark_dirty(channel, channel.dirt)
+            self.settle(channel)
+        return 0
