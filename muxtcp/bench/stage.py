@@ -2,13 +2,12 @@
 
 import asyncio
 import gc
-import resource
 import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -93,7 +92,7 @@ class Stage:
     def _open_interval(self) -> None:
         self.latencies.clear()
         self._start_count = self.count
-        self._start_cpu = _cpu_seconds()
+        self._start_cpu = process_time()
         self._start = perf_counter()
         asyncio.get_running_loop().call_later(self.job.seconds, self._close_interval)
 
@@ -102,19 +101,13 @@ class Stage:
         seconds = perf_counter() - self._start
         figures = {
             "seconds": seconds,
-            "cpu": _cpu_seconds() - self._start_cpu,
+            "cpu": process_time() - self._start_cpu,
             "rate": (self.count - self._start_count) / seconds,
         }
         if len(self.latencies) > 1:
             percentiles = quantiles(self.latencies, n=100, method="inclusive")
             figures |= {"p50": percentiles[49] * 1e6, "p99": percentiles[98] * 1e6}
         self.publish(**figures)
-
-
-def _cpu_seconds() -> float:
-    """User and system time of this process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def private_memory() -> int:
