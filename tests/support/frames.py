@@ -6,6 +6,7 @@ rules; a reader raises `Violation` with the code of the specification, or `NeedM
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 PREFACE = bytes.fromhex("8d4d55580d0a1a0a")
@@ -291,7 +292,7 @@ def read_open(payload: bytes) -> dict[str, Any]:
 def read_parameters(payload: bytes, record: Record) -> dict[str, Any]:
     values = Reader(payload).fields()
     numbers = [number for number, _ in values]
-    if any(later <= earlier for earlier, later in zip(numbers, numbers[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise Violation(Code.BAD_PARAMETER, f"ids {numbers} do not increase")
     if 1 not in numbers:
         raise Violation(Code.BAD_PARAMETER, "no version")

@@ -131,7 +131,8 @@ class Pair:
             for side in self.sides:
                 side.take_events()
                 moved |= self._write(side)
-            moved |= any([self._deliver(side) for side in self.sides])
+            for side in self.sides:
+                moved |= self._deliver(side)
             if not moved:
                 arrivals = [side.wire[0][0] for side in self.sides if side.wire]
                 if not arrivals:
@@ -153,6 +154,18 @@ class Pair:
                 side.take_events()
             delivered = True
         return delivered
+
+    def carry(self, side: Side, size: int) -> None:
+        """Deliver at most `size` bytes of what the other side has written by now: a cut at any place."""
+        other = self.other(side)
+        other.take_events()
+        self._write(other)
+        on_the_way = b"".join(data for _, data in side.wire)
+        side.wire.clear()
+        if on_the_way[size:]:
+            side.wire.append((self.now, on_the_way[size:]))
+        side.engine.receive_data(on_the_way[:size], self.now)
+        side.take_events()
 
     def advance(self, seconds: float) -> None:
         """Let the virtual time pass, with every timeout that falls into it."""

@@ -151,7 +151,8 @@ def test_engine_writes_frames(implementation: str) -> None:
     engine = speaker.engine
     assert engine.open("echo") == 1
     assert speaker.written() == vector["the example of section 6"]
-    assert engine.send(1, b"hello") and engine.send(1, b"")
+    assert engine.send(1, b"hello")
+    assert engine.send(1, b"")
     assert speaker.written() == vector["the example of section 2"] + vector["an empty message"]
     engine.finish(1)
     assert speaker.written() == vector["FINISH"]
@@ -185,9 +186,7 @@ def test_engine_reads_record(vector: Json, implementation: str, chop: str) -> No
     fields = vector["fields"]
     match vector["record"]:
         case "GOAWAY":
-            assert listener.events == [
-                (EventKind.GOING_AWAY, 0, b"", fields["code"], fields["reason"], fields["last"])
-            ]
+            assert listener.events == [(EventKind.GOING_AWAY, 0, b"", fields["code"], fields["reason"], fields["last"])]
         case "PONG":
             assert listener.events == [(EventKind.PONG, 0, b"", 0, "", 1)]
         case "PING":
@@ -238,7 +237,7 @@ def test_engine_writes_handshake(client: bool, implementation: str) -> None:
     fields = record.fields
     assert fields.pop("record") == ("HELLO" if client else "WELCOME")
     assert fields == {
-        **{name: value for name, value in VIOLATIONS["announced"].items()},
+        **VIOLATIONS["announced"],
         "version": [1, 1] if client else [1],
         "keepalive": 2500,
         "resume": 0,
@@ -270,7 +269,9 @@ def test_engine_refuses_bad_handshake(vector: Json, implementation: str, chop: s
     assert (Code(listener.closed.code).name, listener.closed.number) == (vector["code"], 0)
     written = listener.written()
     if vector["name"] == "text":
-        assert written.isascii() and written.endswith(b"\n") and written.count(b"\n") == 1
+        assert written.isascii()
+        assert written.endswith(b"\n")
+        assert written.count(b"\n") == 1
     elif vector["receiver"] == "server":
         (answer,) = frames.take_frames(written)
         assert (answer.record, answer.fields["code"]) == (Record.REFUSED, Code[vector["code"]])
