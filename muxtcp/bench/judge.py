@@ -36,8 +36,9 @@ class Entry:
     label: str
     value: Series
     aside: float | None = None
-    interval: float | None = None  # seconds that were measured
-    cpu: tuple[float, float] | None = None  # CPU seconds of client and server in that interval
+    # Of client and server; they measure an interval each, and a busy loop ends its own late. None: there was none.
+    seconds: tuple[float, float] | None = None
+    cpu: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,19 @@ def _entry(measure: Measure, match: Match, outcomes: Sequence[Outcome]) -> Entry
 
     label = match.contestant.label
     value = over_rounds(lambda o: measure.take(o.client, o.server) / measure.scale)
-    if "seconds" not in outcomes[0].client:  # memory: there was no interval
+    if "seconds" not in outcomes[0].client:
         return Entry(label=label, value=value)
+
+    def of_both_sides(figure: str) -> tuple[float, float]:
+        return over_rounds(lambda o: o.client[figure]).median, over_rounds(lambda o: o.server[figure]).median
+
     aside = measure.aside
     return Entry(
         label=label,
         value=value,
         aside=over_rounds(lambda o: o.client[aside] / measure.scale).median if aside else None,
-        interval=over_rounds(lambda o: o.client["seconds"]).median,
-        cpu=(over_rounds(lambda o: o.client["cpu"]).median, over_rounds(lambda o: o.server["cpu"]).median),
+        seconds=of_both_sides("seconds"),
+        cpu=of_both_sides("cpu"),
     )
 
 

@@ -105,9 +105,9 @@ def _judgement(verdict: Verdict | None, measure: Measure) -> str:
 
 
 def _busy(entry: Entry) -> str:
-    if entry.cpu is None or entry.interval is None:
+    if entry.cpu is None or entry.seconds is None:
         return ""
-    return " + ".join(f"{seconds / entry.interval * 100:.0f}" for seconds in entry.cpu)
+    return " + ".join(f"{cpu / seconds * 100:.0f}" for cpu, seconds in zip(entry.cpu, entry.seconds, strict=True))
 
 
 def document(rows: Sequence[Row], settings: Settings) -> Json:
@@ -160,8 +160,8 @@ def _entry(entry: Entry, measure: Measure) -> Json:
     }
     if measure.aside is not None:
         document[measure.aside] = entry.aside
-    if entry.cpu is not None:
-        document |= {"interval": entry.interval, "cpu_seconds": dict(zip(("client", "server"), entry.cpu, strict=True))}
+    for name, sides in {"seconds": entry.seconds, "cpu_seconds": entry.cpu}.items():
+        document[name] = sides and dict(zip(("client", "server"), sides, strict=True))
     return document
 
 

@@ -101,4 +101,4 @@ def test_references_are_reported_without_a_verdict() -> None:
 def test_cpu_is_kept_for_each_side() -> None:
     [row] = judge([W], rounds((1_000, 500)))
     assert row.ours.cpu == (0.5, 0.25)
-    assert row.ours.interval == 1
+    assert row.ours.seconds == (1, 1)
