@@ -1,0 +1,369 @@
+"""connect(): one dial, or a session that comes back for as long as the user wants one."""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl as tls
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from enum import StrEnum
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from muxtcp.backoff import Backoff, exponential
+from muxtcp.codecs import Codec, resolve
+from muxtcp.config import Config
+from muxtcp.errors import Code, HandshakeError, ReconnectFailed
+from muxtcp.session import Handler, Session
+from muxtcp.sockets import Address, attach, dial
+
+logger = logging.getLogger(__name__)
+
+TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN}  # refusals that pass by themselves
+
+
+class State(StrEnum):
+    """Where a connector is. `on_state` hears of every change."""
+
+    DISCONNECTED = "disconnected"  # no session: none yet, or it ended (cause)
+    CONNECTING = "connecting"  # an attempt is under way (attempt)
+    CONNECTED = "connected"  # a session is up (attempt: how many it took)
+    WAITING = "waiting"  # until the next attempt (attempt: the one that failed, delay, cause)
+    FAILED = "failed"  # gave up, or the error was not worth another attempt (attempt, cause)
+    STOPPED = "stopped"  # by stop()
+
+
+class StateInfo(NamedTuple):
+    """What `on_state` is told beside the state."""
+
+    attempt: int  # counted from the last healthy session; 0 before the first
+    delay: float | None = None  # seconds until the next attempt
+    cause: BaseException | None = None  # why the session ended or the attempt failed; None for a close from this side
+
+
+OnState = Callable[[State, StateInfo], None]
+Retry = Callable[[Exception], bool]
+
+
+def worth_retrying(error: Exception) -> bool:
+    """The default for `retry`: whether an attempt that failed with this error may succeed later without a change.
+
+    Yes for what the network and a restarting server do: any `OSError` (so also `SessionLost` and `TimeoutError`), and
+    refusals with BUSY, LIMITS or SHUTDOWN. No for every other refusal, a certificate that does not verify, and
+    everything else.
+    """
+    if isinstance(error, HandshakeError):
+        return error.code in TRY_LATER
+    return isinstance(error, OSError) and not isinstance(error, tls.SSLCertVerificationError)
+
+
+def connect(
+    address: str | None = None,
+    port: int | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    sock: socket.socket | None = None,
+    ssl: tls.SSLContext | bool | None = None,
+    server_hostname: str | None = None,
+    handler: Handler | None = None,
+    codec: str | Codec | None = None,
+    meta: Mapping[str, str] | None = None,
+    auth: bytes = b"",
+    config: Config | None = None,
+    connect_timeout: float = 10.0,
+    backoff: Backoff | None = None,
+    max_attempts: int | None = None,
+    max_elapsed: float | None = None,
+    healthy_after: float = 10.0,
+    retry: Retry = worth_retrying,
+    on_state: OnState | None = None,
+) -> "Connector":
+    """Connect to a server.
+
+    Nothing happens before the connector is awaited, entered or iterated:
+
+        session = await connect("127.0.0.1", 7777)                  # close it yourself
+        async with connect("tls://example.org:7777") as session:    # closed at the end
+            ...
+        async for session in connect("unix:///run/x.sock"):         # a new session after each loss
+            try:
+                await work(session)
+            except SessionLost:
+                continue
+
+    The first two dial once; with `backoff`, `max_attempts` or `max_elapsed` they go on until a session is up. The loop
+    goes on for ever unless told otherwise; the session of an iteration is closed when its body ends, however it ends.
+
+    Args:
+        address: a host, with `port`; or "tcp://host:port", "tls://host:port", "unix:///path". IPv6 literals in a URL
+            stand in brackets. A name is resolved anew at each attempt, and every place behind it is tried.
+        port: of the host.
+        path: of a Unix socket, in place of an address.
+        sock: a connected socket, in place of an address; good for one attempt.
+        ssl: a context, or True for the default one, which "tls://" implies.
+        server_hostname: the name that the certificate must have; the host unless given.
+        handler: called with each channel that the server opens; None refuses them all.
+        codec: "json", "msgpack" or an object with `encode` and `decode`, for all channels; None for bytes.
+        meta: session metadata that the server sees before it accepts.
+        auth: credentials that the server sees before it accepts; readable on the way unless TLS is used.
+        config: limits and deadlines.
+        connect_timeout: seconds for resolving, connecting and TLS together; `config.handshake_timeout` comes on top.
+        backoff: the delays between attempts; `exponential(0.1, 10)` in the loop unless given. Its end is the last
+            attempt.
+        max_attempts: how many attempts in a row may fail.
+        max_elapsed: seconds without a healthy session after which no attempt begins.
+        healthy_after: seconds after which a session counts as healthy: attempts, time and backoff then start afresh
+            when it ends. So a server that accepts and fails at once is not met with a storm.
+        retry: decides whether an attempt that failed is worth another.
+        on_state: called with each `State` and its `StateInfo`. It must not block; what it raises is logged.
+
+    Raises:
+        ValueError: the arguments do not name one address, or contradict each other.
+
+    The connector, when used, raises:
+        OSError: nobody answered; the text names the address. TimeoutError is one of them.
+        HandshakeError: the server refused, and `retry` found it final.
+        ReconnectFailed: the limits for attempts are reached; the last error is its cause.
+    """
+    target = Address.of(address, port, path, sock)
+    if sock is not None and (backoff or max_attempts or max_elapsed):
+        raise ValueError("sock= is good for one attempt: it goes with no backoff, max_attempts or max_elapsed")
+    if max_attempts is not None and max_attempts < 1:
+        raise ValueError(f"max_attempts is {max_attempts}, not 1 or more")
+    if target.tls and ssl is False:
+        raise ValueError(f"ssl=False contradicts {address!r}")
+    context = ssl if isinstance(ssl, tls.SSLContext) else tls.create_default_context() if ssl or target.tls else None
+    new_session = partial(
+        Session,
+        client=True,
+        config=config or Config(),
+        handler=handler,
+        codec=resolve(codec),
+        meta=meta,
+        auth=auth,
+    )
+    return Connector(
+        partial(_attempt, target, new_session, context, server_hostname or target.host or "", connect_timeout),
+        Policy(
+            persistent=bool(backoff or max_attempts or max_elapsed),
+            backoff=backoff or exponential(0.1, 10.0),
+            max_attempts=max_attempts,
+            max_elapsed=max_elapsed,
+            healthy_after=healthy_after,
+            retry=retry,
+            on_state=on_state,
+        ),
+    )
+
+
+async def _attempt(
+    target: Address,
+    new_session: Callable[[], Session],
+    ssl: tls.SSLContext | None,
+    server_hostname: str,
+    connect_timeout: float,
+) -> Session:
+    """Dial, go through TLS if there is a context, and shake hands; close what was opened if that fails."""
+    session = new_session()
+    try:
+        async with asyncio.timeout(connect_timeout) as limit:
+            await attach(await dial(target), session.protocol, ssl, server_hostname)
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(f"cannot connect to {target}: no answer within {connect_timeout:g} s") from error
+        raise
+    try:
+        await session.established()
+    except asyncio.CancelledError:
+        session.abort("the attempt was given up")
+        raise
+    return session
+
+
+class Policy(NamedTuple):
+    """When a connector tries again: the arguments of `connect` of the same names."""
+
+    persistent: bool  # whether awaiting and entering try again, too
+    backoff: Backoff
+    max_attempts: int | None
+    max_elapsed: float | None
+    healthy_after: float
+    retry: Retry
+    on_state: OnState | None
+
+
+class Connector:
+    """What `connect()` returns: awaitable, an async context manager, and an async iterable of sessions.
+
+    One of the three at a time; `state`, `reconnect_now()` and `stop()` may be used from anywhere in the loop's thread.
+    """
+
+    def __init__(self, attempt: Callable[[], Awaitable[Session]], policy: Policy) -> None:
+        self._attempt = attempt
+        self._policy = policy
+        self._state = State.DISCONNECTED
+        self._stopped = False
+        self._scope: asyncio.Timeout | None = None  # of the attempt or the wait under way: ends it when rescheduled
+        self._entered: Session | None = None
+        self._attempts = 0
+        self._since = 0.0  # loop time from which max_elapsed counts
+        self._connected_at = 0.0
+        self._delays: Iterator[float] = iter(())
+
+    # The three ways to use it
+
+    def __await__(self) -> Generator[Any, None, Session]:
+        return self._once().__await__()
+
+    async def __aenter__(self) -> Session:
+        self._entered = await self._once()
+        return self._entered
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._entered is not None
+        await self._entered.close()
+
+    async def __aiter__(self) -> AsyncIterator[Session]:
+        self._start_afresh()
+        while (session := await self._session_up(persistent=True)) is not None:
+            try:
+                yield session
+            finally:
+                await session.close()
+            await self._pause(session.exception)
+
+    async def _once(self) -> Session:
+        self._start_afresh()
+        session = await self._session_up(persistent=self._policy.persistent)
+        if session is None:
+            raise self._failure()
+        return session
+
+    # What others may do meanwhile
+
+    @property
+    def state(self) -> State:
+        """Where the connector is."""
+        return self._state
+
+    def reconnect_now(self) -> None:
+        """Cut a wait short: the next attempt begins at once. Without a wait it does nothing."""
+        if self._state is State.WAITING:
+            self._interrupt()
+
+    def stop(self) -> None:
+        """Make no further attempt; one that is under way, and a wait, end at once.
+
+        A session that is up stays up, and the loop ends after its iteration: close the session to end that as well.
+        Who waits for the connector gets `ReconnectFailed`. There is no way back; make another connector.
+        """
+        self._stopped = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(asyncio.get_running_loop().time())
+
+    # The machine
+
+    async def _session_up(self, *, persistent: bool) -> Session | None:
+        """Attempt and wait in turn until a session is up; None after `stop()`."""
+        while not self._stopped:
+            self._attempts += 1
+            self._change(State.CONNECTING)
+            try:
+                async with self._interruptible(None):
+                    session = await self._attempt()
+            except Exception as error:
+                if self._stopped:
+                    break
+                if not (persistent and self._policy.retry(error)):
+                    self._change(State.FAILED, cause=error)
+                    raise
+                await self._pause(error)
+            else:
+                self._began(session)
+                return session
+        self._change(State.STOPPED)
+        return None
+
+    async def _pause(self, cause: BaseException | None) -> None:
+        """Wait until the next attempt is due, or raise `ReconnectFailed` when there is none."""
+        if self._stopped:
+            return
+        delay = self._next_delay(cause)
+        if delay is None:
+            failure = self._failure()
+            self._change(State.FAILED, cause=failure)
+            raise failure from cause
+        self._change(State.WAITING, delay=delay, cause=cause)
+        with suppress(TimeoutError):
+            async with self._interruptible(delay):
+                await asyncio.get_running_loop().create_future()
+
+    def _next_delay(self, cause: BaseException | None) -> float | None:
+        """Seconds until the next attempt; None when a limit forbids it."""
+        policy = self._policy
+        if policy.max_attempts is not None and self._attempts >= policy.max_attempts:
+            return None
+        delay = next(self._delays, None)
+        if delay is None:
+            return None
+        if isinstance(cause, HandshakeError) and cause.retry_after is not None:
+            delay += cause.retry_after  # a floor, with the jitter on top: else all who were refused come back at once
+        if policy.max_elapsed is not None and self._elapsed() + delay > policy.max_elapsed:
+            return None
+        return delay
+
+    @asynccontextmanager
+    async def _interruptible(self, timeout: float | None) -> AsyncIterator[None]:
+        """A scope that ends with a TimeoutError after `timeout` seconds, or when `_interrupt` says so."""
+        try:
+            async with asyncio.timeout(timeout) as self._scope:
+                yield
+        except asyncio.CancelledError:
+            self._change(State.DISCONNECTED)
+            raise
+        finally:
+            self._scope = None
+
+    def _began(self, session: Session) -> None:
+        """A session is up."""
+        self._connected_at = asyncio.get_running_loop().time()
+        self._change(State.CONNECTED)
+        if session.closed:
+            self._ended(session)
+        else:
+            session.on_close.append(self._ended)
+
+    def _ended(self, session: Session) -> None:
+        """A session has ended, by whomever."""
+        if asyncio.get_running_loop().time() - self._connected_at >= self._policy.healthy_after:
+            self._start_afresh()
+        self._change(State.DISCONNECTED, cause=session.exception)
+
+    def _start_afresh(self) -> None:
+        """Forget earlier attempts: attempts, time and delays begin anew."""
+        self._attempts = 0
+        self._since = asyncio.get_running_loop().time()
+        self._delays = iter(self._policy.backoff())
+
+    def _elapsed(self) -> float:
+        return asyncio.get_running_loop().time() - self._since
+
+    def _failure(self) -> ReconnectFailed:
+        return ReconnectFailed(attempts=self._attempts, elapsed=self._elapsed())
+
+    def _change(self, state: State, *, delay: float | None = None, cause: BaseException | None = None) -> None:
+        """Enter a state and tell of it; a callback that fails must not take the connection down."""
+        self._state = state
+        if self._policy.on_state is None:
+            return
+        try:
+            self._policy.on_state(state, StateInfo(self._attempts, delay, cause))
+        except Exception:
+            logger.exception("on_state failed for state %r", state.value)

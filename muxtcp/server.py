@@ -1,0 +1,363 @@
+"""serve(): listeners, admission, and an end in good order."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import ssl as tls
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from muxtcp.codecs import Codec, resolve
+from muxtcp.config import Config
+from muxtcp.errors import Code, HandshakeError, MuxError
+from muxtcp.session import Handler, MemoryBudget, Session
+from muxtcp.sockets import Address, listen, url
+
+logger = logging.getLogger(__name__)
+
+ACCEPTS = 64  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # the machine is out of something; it passes
+PAUSE = 1.0  # seconds without accepting after that, as in asyncio: the connections wait in the kernel's backlog
+FULL = 0.95  # share of the process's memory budget from which new sessions are refused
+RETRY_AFTER = 1.0  # seconds that a client is asked to stay away then
+GOODBYE = "the server is shutting down"
+
+OnSession = Callable[[Session], Awaitable[None]]
+
+
+def serve(
+    handler: Handler | None,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    sock: socket.socket | None = None,
+    ssl: tls.SSLContext | None = None,
+    reuse_port: bool = False,
+    backlog: int = 1_024,
+    codec: str | Codec | None = None,
+    meta: Mapping[str, str] | None = None,
+    config: Config | None = None,
+    budget: MemoryBudget | None = None,
+    on_session: OnSession | None = None,
+    signals: bool = False,
+    drain_timeout: float = 30.0,
+) -> "Server":
+    """Serve sessions.
+
+    Nothing happens before the server is awaited or entered:
+
+        async with serve(handler, "127.0.0.1", 7777, signals=True) as server:    # closed at the end
+            await server.wait_closed()                                           # until SIGTERM or Ctrl-C
+        server = await serve(handler, path="/run/x.sock")                        # close it yourself
+
+    Args:
+        handler: called with each channel that a client opens, as a task of its own; None refuses them all.
+        host: a name or address to listen on, at every place behind it; None or "" for all interfaces.
+        port: 0 lets the system choose: see `Server.addresses`.
+        path: of a Unix socket, in place of a host. A socket file that is there already is replaced.
+        sock: a bound socket, in place of a host.
+        ssl: a server's context; None for plain TCP.
+        reuse_port: let several processes listen on the port.
+        backlog: connections that the kernel keeps until they are accepted.
+        codec: "json", "msgpack" or an object with `encode` and `decode`, for all channels; None for bytes.
+        meta: session metadata that each client sees once it is accepted.
+        config: limits and deadlines, the same for each session.
+        budget: what all sessions of the process may promise together; new ones are refused when it is nearly used up.
+        on_session: sees each session before its first channel, with `peer_meta` and `peer_auth`. It refuses the client
+        by
+            raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with INTERNAL,
+            and is logged.
+        signals: whether SIGTERM and SIGINT drain the server; a second one closes it at once. Only in the main thread.
+        drain_timeout: seconds that `drain()` gives the open channels.
+
+    Raises:
+        ValueError: the arguments do not name one place to listen on.
+
+    The server, when started, raises:
+        OSError: a place cannot be listened on; the text names it.
+    """
+    anywhere = host is None and path is None and sock is None
+    config = config or Config()
+    return Server(
+        listen=partial(
+            listen, Address.of("" if anywhere else host, port, path, sock), backlog=backlog, reuse_port=reuse_port
+        ),
+        new_session=partial(
+            Session, client=False, config=config, handler=handler, codec=resolve(codec), meta=meta, budget=budget
+        ),
+        ssl=ssl,
+        config=config,
+        budget=budget,
+        on_session=on_session,
+        signals=signals,
+        drain_timeout=drain_timeout,
+    )
+
+
+class Server:
+    """What `serve()` returns: awaitable, and an async context manager that closes it at the end.
+
+    Attributes:
+        sessions: those that are up now.
+        counters: since the start: `accepted` connections, `sessions` that came up, `over_max_handshakes` and
+            `over_max_handshakes_per_address` for connections closed at once, `drains_cut_short`, one for each code with
+            which a handshake failed (`BAD_PREFACE`, `UNAUTHENTICATED`, ...), and `lost_in_handshake`.
+    """
+
+    def __init__(
+        self,
+        *,
+        listen: Callable[[], Awaitable[list[socket.socket]]],
+        new_session: Callable[..., Session],
+        ssl: tls.SSLContext | None,
+        config: Config,
+        budget: MemoryBudget | None,
+        on_session: OnSession | None,
+        signals: bool,
+        drain_timeout: float,
+    ) -> None:
+        self.sessions: set[Session] = set()
+        self.counters: Counter[str] = Counter()
+        self._listen = listen
+        self._new_session = new_session
+        self._ssl = ssl
+        self._config = config
+        self._budget = budget
+        self._on_session = on_session
+        self._signals = (signal.SIGTERM, signal.SIGINT) if signals else ()
+        self._drain_timeout = drain_timeout
+
+        self._sockets: list[socket.socket] = []
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes_of: Counter[str] = Counter()
+        self._stopping = False
+        self._shutdown: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
+
+    # Life, in this order
+
+    def __await__(self) -> Generator[Any, None, "Server"]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> "Server":
+        return await self._start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def serve_forever(self) -> None:
+        """Serve until somebody else closes the server, or the caller is cancelled; start it first if need be."""
+        if not self._sockets:
+            await self._start()
+        try:
+            await self.wait_closed()
+        finally:
+            await self.close()
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Stop accepting, let the open channels finish, then close.
+
+        Args:
+            timeout: seconds that the channels have; `drain_timeout` of `serve()` unless given.
+        """
+        self._stop_listening()
+        limit = self._drain_timeout if timeout is None else timeout
+        async with asyncio.TaskGroup() as group:
+            for session in list(self.sessions):
+                group.create_task(self._drain(session, limit))
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop accepting and close every session, each within `config.close_timeout`. More than once is harmless."""
+        self._stop_listening()
+        for handshake in self._handshakes:
+            handshake.cancel()
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+        async with asyncio.TaskGroup() as group:
+            for session in list(self.sessions):
+                group.create_task(session.close(Code.SHUTDOWN, GOODBYE))
+        for number in self._signals:
+            asyncio.get_running_loop().remove_signal_handler(number)
+        self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed, by `close()`, `drain()` or a signal."""
+        await self._closed.wait()
+
+    # Facts
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets; none once the server accepts no more."""
+        return tuple(self._sockets)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it can be reached, written so that `connect()` takes each: "tcp://127.0.0.1:7777"."""
+        return [url(sock, tls=self._ssl is not None) for sock in self._sockets]
+
+    # Listening
+
+    async def _start(self) -> "Server":
+        if self._sockets or self._stopping:
+            raise RuntimeError("a server can be started only once")
+        self._sockets = await self._listen()
+        for sock in self._sockets:
+            self._resume(sock)
+        for number in self._signals:
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+        return self
+
+    def _stop_listening(self) -> None:
+        """Accept no more connections, and refuse those whose handshake is under way."""
+        self._stopping = True
+        for timer in self._paused.values():
+            timer.cancel()
+        self._paused.clear()
+        for sock in self._sockets:
+            asyncio.get_running_loop().remove_reader(sock)
+            sock.close()
+        self._sockets.clear()
+
+    def _resume(self, listener: socket.socket) -> None:
+        self._paused.pop(listener, None)
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    def _pause(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        self._paused[listener] = loop.call_later(PAUSE, self._resume, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take the connections that wait. The loop's own server would apply TLS before the caps could be."""
+        for _ in range(ACCEPTS):
+            try:
+                connection, place = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:  # it left while it waited
+                continue
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                logger.error("accepting nothing for %g s: %s", PAUSE, error)
+                self._pause(listener)
+                return
+            connection.setblocking(False)
+            self.counters["accepted"] += 1
+            self._receive(connection, place[0] if connection.family != socket.AF_UNIX else "")
+
+    def _receive(self, connection: socket.socket, host: str) -> None:
+        """Begin a handshake, unless there are too many."""
+        config = self._config
+        if len(self._handshakes) >= config.max_handshakes:
+            refusal = "over_max_handshakes"
+        elif host and self._handshakes_of[host] >= config.max_handshakes_per_address:
+            refusal = "over_max_handshakes_per_address"
+        else:
+            handshake = asyncio.create_task(self._shake_hands(connection, host))
+            self._handshakes.add(handshake)
+            self._handshakes_of[host] += 1
+            handshake.add_done_callback(partial(self._shaken, host))
+            return
+        self.counters[refusal] += 1
+        connection.close()
+
+    def _shaken(self, host: str, handshake: asyncio.Task[None]) -> None:
+        """Account for a handshake that ended, and say what failed on this side."""
+        self._handshakes.discard(handshake)
+        self._handshakes_of[host] -= 1
+        if not self._handshakes_of[host]:
+            del self._handshakes_of[host]
+        if not handshake.cancelled() and (error := handshake.exception()) is not None:
+            logger.error("a handshake failed on this side", exc_info=error)
+
+    # Sessions
+
+    async def _shake_hands(self, connection: socket.socket, host: str) -> None:
+        """Make a session of a connection, or close it and count why it came to nothing."""
+        session = self._new_session(on_hello=self._admit)
+        try:
+            await self._attach(connection, session)
+            await self._establish(session)
+        except (OSError, MuxError) as error:
+            self.counters[_name(error)] += 1
+            logger.info("no session with %s: %s", host or "a local peer", error)
+            return
+        self.counters["sessions"] += 1
+        if not session.closed:
+            self.sessions.add(session)
+            session.on_close.append(self.sessions.discard)
+
+    async def _establish(self, session: Session) -> None:
+        """Wait for the end of the handshake; if it fails, until the connection is gone, which counts till then."""
+        try:
+            try:
+                await session.established()
+            except (OSError, MuxError):
+                await session.wait_closed()
+                raise
+        except asyncio.CancelledError:
+            session.abort(GOODBYE)
+            raise
+
+    async def _attach(self, connection: socket.socket, session: Session) -> None:
+        """Give a connection to its session, through TLS if there is a context; close it when that fails."""
+        timeout = self._config.handshake_timeout
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await asyncio.get_running_loop().connect_accepted_socket(session.protocol, connection, ssl=self._ssl)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise HandshakeError(code=Code.HANDSHAKE_TIMEOUT, reason=f"no TLS within {timeout:g} s") from error
+            raise
+
+    async def _admit(self, session: Session) -> None:
+        """Whether a client that said hello may have a session: raises HandshakeError if not."""
+        if self._stopping:
+            raise HandshakeError(code=Code.SHUTDOWN, reason=GOODBYE)
+        budget = self._budget
+        if budget is not None and budget.limit is not None and budget.used >= FULL * budget.limit:
+            raise HandshakeError(
+                code=Code.LIMITS, reason="the memory for sessions is nearly used up", retry_after=RETRY_AFTER
+            )
+        if self._on_session is not None:
+            await self._on_session(session)
+
+    async def _drain(self, session: Session, limit: float) -> None:
+        """Let a session's channels finish, within the limit."""
+        try:
+            async with asyncio.timeout(limit):
+                await session.drain()
+        except TimeoutError:
+            self.counters["drains_cut_short"] += 1
+        except MuxError as error:
+            logger.info("a session ended while it was drained: %s", error)
+
+    def _on_signal(self) -> None:
+        """The first signal drains, the second ends at once."""
+        if self._shutdown is None:
+            self._shutdown = asyncio.create_task(self.drain())
+        else:
+            for session in list(self.sessions):
+                session.abort("a second signal arrived")
+
+
+def _name(error: OSError | MuxError) -> str:
+    """The counter for a handshake that failed."""
+    code = getattr(error, "code", None)
+    if isinstance(error, TimeoutError):
+        code = Code.HANDSHAKE_TIMEOUT
+    return "lost_in_handshake" if code is None else code.name if isinstance(code, Code) else f"code_0x{code:x}"

@@ -1,0 +1,268 @@
+"""Addresses, and the sockets behind them: dialling the first that answers, listening on all of them.
+
+The same on every loop: uvloop has no happy eyeballs, and neither loop names the address in each of its errors.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+STAGGER = 0.25  # seconds between the starts of two attempts in one dial: the figure of RFC 8305
+SCHEMES = {"tcp": False, "tls": True, "unix": False}  # and whether TLS is meant
+
+NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}  # a family that a name has and the machine has not
+Place = tuple[
+    socket.AddressFamily, Any
+]  # one of the places behind an address: what a socket of the family binds or connects to
+
+
+class Address(NamedTuple):
+    """Where a peer is: a host and port, the path of a Unix socket, or a socket that is connected (or bound) already."""
+
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+    sock: socket.socket | None = None
+    tls: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        host: str | None,
+        port: int | None,
+        path: str | os.PathLike[str] | None,
+        sock: socket.socket | None,
+    ) -> "Address":
+        """The one address that a caller's arguments name; a host may be a URL.
+
+        Raises:
+            ValueError: none or more than one is named, or the URL or port is not valid.
+        """
+        given = [name for name, value in (("a host", host), ("path=", path), ("sock=", sock)) if value is not None]
+        if len(given) != 1:
+            raise ValueError(f"one of a host, path= and sock= is needed, not {' and '.join(given) or 'none'}")
+        if host is None and port is not None:
+            raise ValueError(f"port {port} goes with a host, not with {given[0]}")
+        if sock is not None:
+            return cls(sock=sock)
+        if path is not None:
+            return cls(path=os.fspath(path))
+        assert host is not None
+        if "://" in host:
+            if port is not None:
+                raise ValueError(f"the port belongs into the URL {host!r}, not beside it")
+            return cls._of_url(host)
+        if port is None:
+            raise ValueError(f"host {host!r} needs a port")
+        if not 0 <= port <= 65_535:
+            raise ValueError(f"port {port} is not between 0 and 65535")
+        return cls(host=host, port=port)
+
+    @classmethod
+    def _of_url(cls, url: str) -> "Address":
+        """An address written as tcp://host:port, tls://host:port or unix:///path; IPv6 hosts stand in brackets."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"bad address {url!r}: {error}") from None
+        if parts.scheme not in SCHEMES:
+            raise ValueError(f"bad address {url!r}: it begins with tcp://, tls:// or unix://")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(f"bad address {url!r}: it has neither a user nor options")
+        if parts.scheme == "unix":
+            if parts.netloc or not parts.path:
+                raise ValueError(f"bad address {url!r}: a Unix socket is written unix:///path")
+            return cls(path=parts.path)
+        if not parts.hostname or port is None or parts.path not in ("", "/"):
+            raise ValueError(f"bad address {url!r}: it is written {parts.scheme}://host:port")
+        return cls(host=parts.hostname, port=port, tls=SCHEMES[parts.scheme])
+
+    def __str__(self) -> str:
+        if self.sock is not None:
+            return f"socket {self.sock.fileno()}"
+        return self.path if self.path is not None else _host_port(self.host, self.port)
+
+
+def url(sock: socket.socket, *, tls: bool) -> str:
+    """Where a listening socket can be reached, written so that `connect()` takes it."""
+    if sock.family == socket.AF_UNIX:
+        return f"unix://{sock.getsockname()}"
+    return f"{'tls' if tls else 'tcp'}://{_text(sock.family, sock.getsockname())}"
+
+
+def _text(family: int, place: Any) -> str:
+    """A place as people write it."""
+    return str(place) if family == socket.AF_UNIX else _host_port(*place[:2])
+
+
+def _host_port(host: str | None, port: int | None) -> str:
+    """`host:port`, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in (host or "") else f"{host or '*'}:{port}"
+
+
+async def _places(address: Address, *, passive: bool = False) -> list[Place]:
+    """Every place behind an address, resolved anew, in the order of preference."""
+    if address.path is not None:
+        return [(socket.AF_UNIX, address.path)]
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE if passive else 0
+        )
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"cannot resolve {address.host!r}: {error.strerror}") from error
+    return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
+
+
+# Dialling
+
+
+async def dial(address: Address) -> socket.socket:
+    """A connected, non-blocking socket to the first place behind the address that answers.
+
+    A name is resolved anew at each call. With several places behind it, the next is tried when the one before has
+    failed or has not answered within `STAGGER` seconds; IPv6 and IPv4 take turns (RFC 8305, "happy eyeballs").
+
+    Raises:
+        OSError: no place could be reached; the text names each of them and what it said.
+    """
+    if address.sock is not None:
+        address.sock.setblocking(False)
+        return address.sock
+    places = deque(_in_turns(await _places(address)))
+    attempts: dict[asyncio.Task[socket.socket], Place] = {}
+    failures: dict[str, int] = {}
+    try:
+        while places or attempts:
+            if places:
+                attempts[asyncio.create_task(_connected(*places[0]))] = places.popleft()
+            done, _ = await asyncio.wait(
+                attempts, timeout=STAGGER if places else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for attempt in done:
+                family, place = attempts.pop(attempt)
+                try:
+                    return attempt.result()
+                except OSError as error:
+                    failures[_text(family, place)] = error.errno or errno.ECONNABORTED
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+            attempt.add_done_callback(_discard)
+    raise _unreachable(f"cannot connect to {address}", failures)
+
+
+async def attach(
+    sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol], ssl: SSLContext | None, server_hostname: str
+) -> None:
+    """Give a connected socket, through TLS if there is a context, to a protocol; close it when that fails."""
+    loop = asyncio.get_running_loop()
+    create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
+    try:
+        await create(factory, sock=sock, ssl=ssl, server_hostname=server_hostname if ssl else None)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _unreachable(what: str, failures: dict[str, int]) -> OSError:
+    """One error for all places that failed, of the class that its number stands for."""
+    number = next(iter(failures.values()))
+    if len(failures) == 1:
+        return OSError(number, f"{what}: {os.strerror(number)}")
+    return OSError(number, f"{what}: " + "; ".join(f"{place}: {os.strerror(n)}" for place, n in failures.items()))
+
+
+def _in_turns(places: list[Place]) -> list[Place]:
+    """The same places, with the address families taking turns."""
+    families: dict[int, list[Place]] = {}
+    for place in places:
+        families.setdefault(place[0], []).append(place)
+    return [place for turn in zip_longest(*families.values()) for place in turn if place is not None]
+
+
+async def _connected(family: socket.AddressFamily, place: Any) -> socket.socket:
+    """A socket connected to one place."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _discard(attempt: asyncio.Task[socket.socket]) -> None:
+    """Close what an attempt brought that came too late, was cancelled, or nobody waits for any more."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
+
+
+# Listening
+
+
+async def listen(address: Address, *, backlog: int, reuse_port: bool = False) -> list[socket.socket]:
+    """Listening, non-blocking sockets at every place behind the address; the host None or "" means all interfaces.
+
+    With port 0 the system chooses one, the same for all places. The file of a Unix socket that is there already is
+    replaced, as asyncio does it: at the start of a service it is what an earlier run left behind.
+
+    Raises:
+        OSError: a place cannot be bound; the text names it.
+    """
+    if address.sock is not None:
+        address.sock.setblocking(False)
+        address.sock.listen(backlog)
+        return [address.sock]
+    sockets: list[socket.socket] = []
+    failures: dict[str, int] = {}
+    port = address.port
+    try:
+        for family, place in await _places(address, passive=True):
+            if family != socket.AF_UNIX:
+                place = (place[0], port, *place[2:])
+            try:
+                sockets.append(_bound(family, place, backlog, reuse_port))
+            except OSError as error:
+                failures[_text(family, place)] = error.errno or errno.ECONNABORTED
+                if error.errno not in NOT_HERE:
+                    raise _unreachable(f"cannot listen on {address}", failures) from error
+            else:
+                port = port or sockets[-1].getsockname()[1]
+        if not sockets:
+            raise _unreachable(f"cannot listen on {address}", failures)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bound(family: socket.AddressFamily, place: Any, backlog: int, reuse_port: bool) -> socket.socket:
+    """A listening socket at one place."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif Path(place).is_socket():
+            Path(place).unlink(missing_ok=True)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+        sock.bind(place)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
