@@ -198,7 +198,8 @@ class IdleChannels(Ours):
 
     @property
     def config(self) -> muxtcp.Config:
-        return muxtcp.Config(max_channels=self.settled + self.channels)
+        everything = self.settled + self.channels
+        return muxtcp.Config(max_channels=everything, accept_backlog=everything)
 
     async def serve(self, stage: Stage) -> None:
         gauge = MemoryGauge(stage, settled=self.settled, counted=self.channels)
