@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from muxtcp.codecs import Codec
+from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.session import Handler, Session
 
@@ -45,7 +45,7 @@ async def pair(
     *,
     config: Config | None = None,
     client_config: Config | None = None,
-    codec: Codec | str | None = None,
+    codec: str | Codec | None = None,
     latency: float = 0.0,
     bandwidth: float | None = None,
     chunk: int | Literal["random"] | None = None,
@@ -78,8 +78,8 @@ async def pair(
             assert await pair.client.request("echo", b"hello") == b"hello"
     """
     server_config = config or Config()
-    client = Session(client=True, config=client_config or server_config, handler=client_handler, codec=codec)
-    server = Session(client=False, config=server_config, handler=handler, codec=codec)
+    client = Session(client=True, config=client_config or server_config, handler=client_handler, codec=resolve(codec))
+    server = Session(client=False, config=server_config, handler=handler, codec=resolve(codec))
     link = Link(
         client.protocol(),
         server.protocol(),
