@@ -1,0 +1,82 @@
+"""Two sessions over the in-memory link, and the guide's examples."""
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import muxtcp
+from muxtcp.testing import pair
+
+
+async def echo(channel: muxtcp.Channel) -> None:
+    async for message in channel:
+        await channel.send(message)
+
+
+@pytest.mark.parametrize("chunk", [None, 1, "random"])
+async def test_pair_joins_two_sessions(chunk: Any) -> None:
+    async with pair(echo, client_handler=echo, chunk=chunk, seed=3) as p:
+        assert (p.client.is_client, p.server.is_client) == (True, False)
+        assert await p.client.request("from the client", b"x" * 3_000) == b"x" * 3_000
+        assert await p.server.request("from the server", b"hello") == b"hello"
+        traffic = p.link.traffic("to_server")
+        assert traffic.written == traffic.delivered + traffic.waiting > 3_000
+
+
+async def test_pair_has_a_config_and_a_codec_for_each_side() -> None:
+    pytest.importorskip("msgspec", reason="the json codec needs msgspec")
+    small = muxtcp.Config(max_message=2_048)
+    async with pair(echo, config=small, client_config=muxtcp.Config(), codec="json") as p:
+        assert await p.client.request("echo", {"a": [1, 2]}) == {"a": [1, 2]}
+        with pytest.raises(muxtcp.MessageTooLarge) as refused:
+            await p.client.request("echo", "x" * 4_096)
+        assert refused.value.limit == 2_048
+
+
+async def test_pair_ends_without_waiting_for_handlers_or_a_silent_network() -> None:
+    async def never(channel: muxtcp.Channel) -> None:
+        await asyncio.Event().wait()
+
+    async with pair(never) as p:
+        await p.client.open("waits")
+        p.link.stall()
+    assert p.client.closed
+    assert p.server.closed
+
+
+async def test_a_cut_loses_both_sessions() -> None:
+    async with pair(echo) as p:
+        channel = await p.client.open("echo")
+        p.link.cut()
+        with pytest.raises(muxtcp.SessionLost):
+            await channel.recv()
+        await p.client.wait_closed()
+        await p.server.wait_closed()
+        assert isinstance(p.client.exception, muxtcp.SessionLost)
+        assert isinstance(p.server.exception, muxtcp.SessionLost)
+
+
+async def test_a_cut_at_any_byte_is_a_loss_and_never_an_end() -> None:
+    for size in range(1, 40):
+        async with pair(echo) as p:
+            p.link.cut_after(size, "to_client")
+            with pytest.raises(muxtcp.SessionLost):
+                await p.client.request("echo", b"x" * 100)
+            assert p.link.traffic("to_client").delivered > size  # the handshake came before
+
+
+def test_the_examples_of_the_guide_run() -> None:
+    guide = (Path(__file__).parents[2] / "docs/testing.md").read_text()
+    names: dict[str, Any] = {}
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)), names)
+    examples = {name: example for name, example in names.items() if name.startswith("test_")}
+    assert len(examples) == 5
+    for example in examples.values():
+        if inspect.iscoroutinefunction(example):
+            asyncio.run(example())
+        else:
+            example()
