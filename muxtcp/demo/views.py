@@ -79,8 +79,8 @@ def milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1_000:.1f} ms"
 
 
-def sparkline(values: Sequence[float]) -> str:
+def sparkline(values: Sequence[int]) -> str:
     """Bars in proportion to the largest value; a value above 0 is never an empty one."""
     top = max(values, default=0)
     steps = len(BARS) - 1
-    return "".join(BARS[-(-value * steps // top)] if top else BARS[0] for value in map(int, values))
+    return "".join(BARS[-(-value * steps // top)] if top else BARS[0] for value in values)
