@@ -13,6 +13,7 @@ PREFACE = bytes.fromhex("8d4d55580d0a1a0a")
 MAX_LIMIT = 2**53
 REASON_MAX = 255
 NAME_MAX = 255
+PART_MIN = 1_024
 
 
 class Kind(IntEnum):
@@ -363,6 +364,12 @@ class Frame(NamedTuple):
     @property
     def record(self) -> Record | None:
         return Record(self.payload[0]) if self.channel == 0 else None
+
+    def check(self) -> None:
+        """All that can be said about the frame without knowing its channel."""
+        if self.kind is Kind.PART and len(self.payload) < PART_MIN:
+            raise Violation(Code.BAD_PART, f"a PART of {len(self.payload)} bytes")
+        _ = self.fields
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from support.frames import PREFACE, Code, Kind, NeedMore, Record, Violation
 from support.parts import TRANSITIONS, Channel, Event, EventKind, Incoming, Opening, Outgoing, Peer, Phase, State
 
 MESSAGE_COST = 64
-PART_MIN = 1_024
 PART_SIZE = 16_384
 CHANNEL_0_MAX = 4_096
 HANDSHAKE_MAX = 16_384
@@ -35,6 +34,7 @@ class ModelEngine:
     handshake_timeout: float = 5.0
     meta: dict[str, str] | None = None
     auth: bytes = b""
+    form_first: bool = False  # which rule a frame is found to break, if its payload and its channel are both wrong
 
     peer: Peer | None = field(default=None, init=False)
     rtt: float = field(default=math.nan, init=False)
@@ -244,6 +244,8 @@ class ModelEngine:
     # --- frames on a channel ------------------------------------------------------------------------------------------
 
     def _on_frame(self, frame: frames.Frame) -> None:
+        if self.form_first:
+            frame.check()
         if frame.kind is Kind.OPEN:
             self._on_open(frame.channel, frame.payload)
             return
@@ -261,7 +263,7 @@ class ModelEngine:
             if frame.kind in (Kind.FINISH, Kind.RESET):
                 self._move(channel, f"R {frame.kind.name}")
         else:
-            self._on_live_channel(channel, frame)
+            self._on_live_channel(channel, frame.kind, frame.fields)
 
     def _discard(self, frame: frames.Frame) -> None:
         if frame.kind in (Kind.DATA, Kind.PART):
@@ -286,25 +288,23 @@ class ModelEngine:
             self._add_channel(channel, state).opening = opening
             self._emit(EventKind.OPENED, channel=channel)
 
-    def _on_live_channel(self, channel: Channel, frame: frames.Frame) -> None:
-        if frame.kind in (Kind.DATA, Kind.PART):
-            self._on_fragment(channel, frame.payload, last=frame.kind is Kind.DATA)
-            return
-        values = frame.fields
-        if frame.kind is Kind.CREDIT:
+    def _on_live_channel(self, channel: Channel, kind: Kind, values: dict[str, Any]) -> None:
+        if kind in (Kind.DATA, Kind.PART):
+            self._on_fragment(channel, values["payload"], last=kind is Kind.DATA)
+        elif kind is Kind.CREDIT:
             channel.outgoing.raise_to(values["limit"])
             self._tell_writable()
-        elif frame.kind is Kind.BLOCKED:
+        elif kind is Kind.BLOCKED:
             channel.incoming.blocked(**values)
             self._grant(channel)
-        elif frame.kind is Kind.FINISH:
+        elif kind is Kind.FINISH:
             if not channel.receives:
                 raise Violation(Code.DATA_AFTER_FINISH, f"FINISH on channel {channel.id}")
             if channel.fragments is not None:
                 raise Violation(Code.BAD_PART, "FINISH inside a message")
             self._move(channel, "R FINISH")
             self._emit(EventKind.FINISHED, channel=channel.id)
-        elif frame.kind is Kind.RESET:
+        elif kind is Kind.RESET:
             if channel.sends:
                 self.outbox.append(frames.reset(channel.id, Code.CANCELLED))
             channel.waiting = None
@@ -315,7 +315,7 @@ class ModelEngine:
     def _on_fragment(self, channel: Channel, payload: bytes, *, last: bool) -> None:
         if not channel.receives:
             raise Violation(Code.DATA_AFTER_FINISH, f"channel {channel.id}")
-        if not last and len(payload) < PART_MIN:
+        if not last and len(payload) < frames.PART_MIN:
             raise Violation(Code.BAD_PART, f"a PART of {len(payload)} bytes")
         message = (channel.fragments or b"") + payload
         if len(message) > self.max_message:

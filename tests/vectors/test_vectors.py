@@ -271,7 +271,7 @@ def test_engine_refuses_bad_handshake(vector: Json, implementation: str, chop: s
     if vector["name"] == "text":
         assert written.isascii()
         assert written.endswith(b"\n")
-        assert written.count(b"\n") == 1
+        assert b"muxtcp" in written
     elif vector["receiver"] == "server":
         (answer,) = frames.take_frames(written)
         assert (answer.record, answer.fields["code"]) == (Record.REFUSED, Code[vector["code"]])
@@ -314,13 +314,15 @@ def test_engine_finds_violation(vector: Json, implementation: str, chop: str) ->
     """The named code, a CLOSED that says it was us, one GOAWAY with the code as the last word, and nothing else."""
     listener = Alone(implementation, client=vector["receiver"] == "client", chop=chop, **ANNOUNCED)
     listener.greet()
+    written = b""
     for step in vector["steps"]:
         match step:
             case {"do": command, **arguments}:
                 getattr(listener.engine, command)(**arguments)
+                written += listener.written()
             case _:
                 listener.feed(raw(step))
-    sent = frames.take_frames(listener.written())
+    sent = frames.take_frames(written + listener.written())
     if vector["code"] is None:
         assert listener.closed is None
         return
