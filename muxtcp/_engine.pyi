@@ -111,6 +111,7 @@ class Engine:
     def reset(self, channel: int, code: int, reason: str = "") -> None: ...
     def consume(self, channel: int, size: int) -> None: ...  # the user has taken a message of `size` bytes
     def release(self, channel: int) -> None: ...  # nobody looks at the channel any more: its slot may be given back
+    def give_up(self, channel: int) -> None: ...  # a WRITABLE is not followed by a send(): let others have the credit
     def ping(self, now: float) -> int: ...  # the n of its PONG event
     def go_away(self, code: int = 0, reason: str = "") -> None: ...  # we serve no new channels
     def close(self, code: int = 0, reason: str = "") -> None: ...  # GOAWAY, and nothing more is processed

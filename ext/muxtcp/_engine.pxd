@@ -7,6 +7,7 @@ cdef class MemoryBudget:
     cdef budget_t budget
 
 cdef class Engine(Machine):
-    cdef channel_t *channel(self, id) except NULL
+    cdef dict meta                          # ours, of the session
+    cdef channel_t *named(self, id) except NULL
 
 cdef str text(const char *data, size_t size)

@@ -8,7 +8,7 @@ from libc.math cimport NAN
 from libc.stdint cimport UINT64_MAX, uint64_t
 from libc.string cimport memcpy
 
-from muxtcp.errors import LocalProtocolError, MessageTooLarge
+from muxtcp.errors import Code, LocalProtocolError, MessageTooLarge
 
 from . cimport _life, _machine, _wire
 from ._handshake cimport decode_open, decode_pairs, encode_open
@@ -40,6 +40,10 @@ Peer = namedtuple(
     "Peer", "version max_frame max_message channel_limit session_limit max_channels keepalive_ms resume_ms meta auth"
 )
 KINDS = tuple(EventKind)
+
+
+cdef illegal(str reason):
+    return LocalProtocolError(code=Code.CHANNEL_ENDED, reason=reason)
 
 
 cdef str text(const char *data, size_t size):
@@ -95,6 +99,7 @@ cdef class Engine(Machine):
         self.set_session_window(session_window)
         self.incoming.granted = self.incoming.window
         self.deadline = now + handshake_timeout
+        self.meta = meta
         if client:
             self.greet(_wire.HELLO, meta, auth)
 
@@ -137,68 +142,72 @@ cdef class Engine(Machine):
 
     # Commands
 
-    cdef channel_t *channel(self, id) except NULL:
-        cdef channel_t *channel = self.find(id)
-        if channel == NULL or channel.flags & RELEASED:
-            raise LocalProtocolError(f"channel {id} is not open")
-        return channel
+    cdef channel_t *named(self, id) except NULL:
+        cdef channel_t *found = self.find(id)
+        if found == NULL or found.flags & RELEASED:
+            raise illegal(f"channel {id} is not open")
+        return found
 
     def accept(self, dict meta=None):
         if self.phase != _life.ADMITTING:
-            raise LocalProtocolError("accept() answers a HELLO, once")
-        self.accept_session(meta)
+            raise illegal("accept() answers a HELLO, once")
+        self.accept_session(self.meta if meta is None else meta)
 
     def refuse(self, code, str reason="", retry_after_ms=0):
         if self.client or self.phase >= _life.UP:
-            raise LocalProtocolError("refuse() answers a HELLO, once")
+            raise illegal("refuse() answers a HELLO, once")
         self.retry_after = retry_after_ms
         self.close(code, reason)
 
     def open(self, str name, dict meta=None, str mode="rw", int priority=2, deadline_ms=None, traceparent=None):
-        cdef channel_t *channel
+        cdef channel_t *opened
         if self.phase != _life.UP or self.peer_going_away:
-            raise LocalProtocolError("the session takes no new channels")
+            raise illegal("the session takes no new channels")
         if not 0 <= priority <= 3:
             raise ValueError(f"priority is from 0 (urgent) to 3 (bulk), not {priority}")
         kind = MODES.index(mode)
-        channel = self.open_channel(encode_open(name, meta, kind, priority, deadline_ms, traceparent), kind, priority)
-        return 0 if channel == NULL else channel.id
+        opened = self.open_channel(encode_open(name, meta, kind, priority, deadline_ms, traceparent), kind, priority)
+        return 0 if opened == NULL else opened.id
 
-    def opening(self, id):
-        cdef channel_t *channel = self.channel(id)
-        if channel.text == NULL:
-            raise LocalProtocolError(f"channel {id} was not opened by the peer")
-        return Opening(*decode_open(channel.text, channel.text_size))
+    def opening(self, channel):
+        cdef channel_t *found = self.named(channel)
+        if found.text == NULL:
+            raise illegal(f"channel {channel} was not opened by the peer")
+        return Opening(*decode_open(found.text, found.text_size))
 
-    def send(self, id, bytes data not None):
-        cdef int result = self.send_object(self.channel(id), data)
+    def send(self, channel, bytes data not None):
+        cdef int result = self.send_object(self.named(channel), data)
         if result == TOO_LARGE:
             raise MessageTooLarge(size=len(data), limit=self.peer_max_message)
         if result == IS_OVER:
-            raise LocalProtocolError(f"our half of channel {id} is over")
+            raise illegal(f"our half of channel {channel} is over")
         return result > 0
 
-    def finish(self, id):
-        if not self.finish_channel(self.channel(id)):
-            raise LocalProtocolError(f"our half of channel {id} is over")
+    def finish(self, channel):
+        if not self.finish_channel(self.named(channel)):
+            raise illegal(f"our half of channel {channel} is over")
 
-    def reset(self, id, code, str reason=""):
+    def reset(self, channel, code, str reason=""):
         cdef bytes said = reason.encode()[:255]
-        if not self.reset_channel(self.channel(id), code, PyBytes_AS_STRING(said), len(said)):
-            raise LocalProtocolError(f"channel {id} is over")
+        if not self.reset_channel(self.named(channel), code, PyBytes_AS_STRING(said), len(said)):
+            raise illegal(f"channel {channel} is over")
 
-    def consume(self, id, size):
-        self.consumed(self.channel(id), size)
+    def consume(self, channel, size):
+        self.consumed(self.named(channel), size)
 
-    def release(self, id):
-        self.release_channel(self.channel(id))
+    def release(self, channel):
+        self.release_channel(self.named(channel))
+
+    def give_up(self, channel):
+        self.stop_waiting(self.named(channel))
 
     def ping(self, double now):
         self.now = now
         return self.ask_pong()
 
-    def go_away(self):
-        self.announce_end()
+    def go_away(self, code=0, str reason=""):
+        cdef bytes said = reason.encode()
+        self.announce_end(code, PyBytes_AS_STRING(said), len(said))
 
     def close(self, code=0, str reason=""):
         cdef bytes said = reason.encode()
@@ -234,7 +243,8 @@ cdef class Engine(Machine):
 
     @property
     def counters(self):
-        return {
+        refusal = {Code(self.code).name: 1} if self.phase == _life.OVER and self.ending == _life.BY_US and self.code else {}
+        return refusal | {
             "frames_sent": self.sent_frames,
             "frames_received": self.received_frames,
             "messages_sent": self.sent_messages,

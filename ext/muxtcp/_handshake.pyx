@@ -136,9 +136,9 @@ cdef int read_parameters(const char *at, const char *end, bint hello, parameters
     parameters.session_limit = 262_144
     parameters.max_channels = 1_024
     while at < end:
-        code = take_number(&at, end, &id, _wire.BAD_PARAMETER)
+        code = take_number(&at, end, &id, _wire.BAD_FRAME)
         if code == _wire.NO_ERROR:
-            code = take_block(&at, end, &value, &size, _wire.BAD_PARAMETER)
+            code = take_block(&at, end, &value, &size, _wire.BAD_FRAME)
         if code == _wire.NO_ERROR and id <= previous:
             code = _wire.BAD_PARAMETER
         if code == _wire.NO_ERROR:

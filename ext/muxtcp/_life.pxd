@@ -78,7 +78,7 @@ cdef class Life(Output):
     cdef public size_t unsent       # bytes that the transport and the socket hold; told by the caller before handle_timeout
     cdef readonly double lag        # by how much our timer fired late at worst
     cdef uint64_t pings             # n of the newest PING asked for
-    cdef uint64_t pings_written
+    cdef uint64_t ponged            # n of the newest PONG
     cdef uint64_t pings_timed       # n of the PING that measures the round trip
     cdef double ping_written_at
     cdef uint64_t pong
@@ -102,8 +102,9 @@ cdef class Life(Output):
 
     # channels and their limits
     cdef channel_t *find(self, uint64_t id) noexcept nogil
-    cdef size_t in_use(self) noexcept nogil
+    cdef void abandon_unserved(self) noexcept nogil
     cdef int step(self, channel_t *channel, int step) noexcept nogil    # False: the transition table forbids it
+    cdef void ended(self, channel_t *channel) noexcept nogil
     cdef void return_slot(self, channel_t *channel) noexcept nogil
     cdef void hang_up(self, channel_t *channel) noexcept nogil
     cdef int raise_limit(self, uint64_t *limit, uint64_t value, const char *what) noexcept nogil
@@ -126,7 +127,7 @@ cdef class Life(Output):
     cdef int greet(self, int kind, dict meta, bytes auth) except -1
     cdef int accept_session(self, dict meta) except -1
     cdef void come_up(self) noexcept nogil
-    cdef void announce_end(self) noexcept nogil
+    cdef void announce_end(self, uint64_t code, const char *reason, size_t size) noexcept nogil
     cdef void close_session(self, uint64_t code, const char *reason, size_t size) noexcept nogil
     cdef int violation(self, uint64_t code, const char *format, uint64_t first, uint64_t second) noexcept nogil  # False
     cdef void end_session(self, uint64_t code, int ending, int goodbye) noexcept nogil

@@ -125,13 +125,16 @@ cdef class Life(Output):
             self.recent = channel
         return channel
 
-    cdef size_t in_use(self) noexcept nogil:
-        """How many channels have not ended and are still looked at."""
-        cdef size_t index, count = 0
-        for index in range(self.table.room):
-            if self.table.slots[index] != NULL and self.table.slots[index].state != LOCAL_RESET:
-                count += not self.table.slots[index].flags & RELEASED
-        return count
+    cdef void abandon_unserved(self) noexcept nogil:
+        """The peer's GOAWAY says that it never served our channels above its last one: they are over."""
+        cdef channel_t *channel
+        cdef uint64_t id = self.next_local
+        while id > self.peer_last + 2 and id > 2:
+            id -= 2
+            channel = table_find(&self.table, id)
+            if channel != NULL and channel.state != CLOSED:
+                channel.state = CLOSED
+                self.ended(channel)
 
     cdef int step(self, channel_t *channel, int step) noexcept nogil:
         """Move the channel on; when that closed it, take it out."""
@@ -142,17 +145,20 @@ cdef class Life(Output):
         if next == LOCAL_RESET:
             self.drop_queue(channel)
         elif next == CLOSED:
-            if self.recent == channel:
-                self.recent = NULL
-            table_remove(&self.table, channel)
-            self.drop_queue(channel)
-            self.return_slot(channel)
+            self.ended(channel)
         return True
+
+    cdef void ended(self, channel_t *channel) noexcept nogil:
+        self.drop_queue(channel)
+        self.return_slot(channel)
 
     cdef void return_slot(self, channel_t *channel) noexcept nogil:
         """A channel that has ended and was released: what it still holds goes back, and its slot, if the peer opened it."""
         if channel.state != CLOSED or not channel.flags & RELEASED:
             return
+        if self.recent == channel:
+            self.recent = NULL
+        table_remove(&self.table, channel)
         self.grant_session(channel.incoming.received - channel.incoming.consumed)
         channel.incoming.consumed = channel.incoming.received
         if not channel.flags & OURS:
@@ -214,7 +220,7 @@ cdef class Life(Output):
         channel.flags &= ~<int>(WANTS_FINISH | WANTS_RESET)
         free(channel.partial)
         channel.partial = NULL
-        channel.partial_room = 0                        # the size stays: the message may still be going on
+        channel.partial_size = channel.partial_room = 0
         self.mark_dirty(channel, RESET_DIRT)
         self.step(channel, S_RESET)
         return True
@@ -317,7 +323,6 @@ cdef class Life(Output):
         self.phase = UP
         if self.settings.keepalive > 0:
             self.probe_at = self.now + self.settings.keepalive
-        self.ask_pong()                                 # the first round trip is measured at once
 
     cdef int greet(self, int kind, dict meta, bytes auth) except -1:
         """Write the preface and HELLO or WELCOME."""
@@ -361,7 +366,6 @@ cdef class Life(Output):
         if slots & BLOCKED_SLOT and self.credit_waiting_first != NULL:
             self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
         if slots & PING_SLOT:
-            self.pings_written = self.pings
             if self.pings_timed == 0:
                 self.pings_timed = self.pings
                 self.ping_written_at = self.now
@@ -384,9 +388,8 @@ cdef class Life(Output):
         cdef char payload[1 + 2 * MAX_VARINT_BYTES + 256]
         cdef char *end = write_varint(write_varint(payload + 1, first), second)
         payload[0] = kind
-        if self.phase == OVER:
-            memcpy(end, self.reason, self.reason_size)
-            end += self.reason_size
+        memcpy(end, self.reason, self.reason_size)
+        end += self.reason_size
         self.put(0, 0, payload, end - payload)
         return 0
 
@@ -404,10 +407,12 @@ cdef class Life(Output):
             self.used += len(answer)
         return 0
 
-    cdef void announce_end(self) noexcept nogil:
+    cdef void announce_end(self, uint64_t code, const char *reason, size_t size) noexcept nogil:
         """Announce that we serve no channel above those that are open by now."""
         if self.phase == UP and not self.going_away:
             self.going_away = True
+            self.code = code
+            self.keep_reason(reason, size)
             self.last_served = self.next_remote - 2 if self.next_remote > 2 else 0
             self.slots |= GOAWAY_SLOT
 

@@ -62,6 +62,7 @@ cdef class Machine(Life):
     cdef int greeted(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil
     cdef int channel_frame(self, uint64_t id, int kind, const char *at, size_t size, event_t *event) noexcept nogil
     cdef int opened_by_peer(self, uint64_t id, const char *at, size_t size, event_t *event) noexcept nogil
+    cdef int discard(self, int kind, size_t size) noexcept nogil
     cdef int late_frame(self, uint64_t id, int kind, size_t size) noexcept nogil
     cdef int message_frame(self, channel_t *channel, int kind, const char *at, size_t size, event_t *event) noexcept nogil
     cdef int peer_finished(self, channel_t *channel, event_t *event) noexcept nogil

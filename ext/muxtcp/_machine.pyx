@@ -7,15 +7,14 @@ length that the peer merely declared: storage grows as bytes arrive, and every b
 """
 
 from libc.stdint cimport uint64_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, strlen
 
 from . cimport _wire
 from ._flow cimport MESSAGE_COST, charge, consume, credit_left
 from ._handshake cimport check_open, opening_t, read_parameters
 from ._life cimport (
-    ADMITTING, BY_PEER, BY_STREAM, GREETING, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
+    ADMITTING, BY_PEER, BY_STREAM, BY_US, GREETING, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
 )
 from ._output cimport PONG_SLOT
 from ._table cimport (
@@ -79,23 +78,22 @@ cdef class Machine(Life):
 
     cdef void received_eof(self, double now) noexcept nogil:
         cdef const char *how
-        cdef size_t left = self.in_use()
         self.now = now
         if self.phase == OVER:
             return
-        if self.peer_going_away and self.peer_code:                 # it had said why; reason is the one it gave
+        if self.end > self.start or self.lent != NULL:
+            how = "the connection ended inside a frame"
+        elif self.peer_going_away:                                  # it had said why
             self.end_session(self.peer_code, BY_PEER, SAY_NOTHING)
             return
-        if self.end > self.start or self.lent != NULL:
-            how = "the connection ended inside a frame, with %zu channels in use"
-        elif (self.peer_going_away or self.going_away) and left == 0:
-            self.end_session(_wire.NO_ERROR, BY_PEER, SAY_NOTHING)
+        elif self.going_away:
+            self.end_session(self.code, BY_US, SAY_NOTHING)
             return
         elif self.phase == UP:
-            how = "the connection ended without a goodbye, with %zu channels in use"
+            how = "the connection ended without a goodbye"
         else:
-            how = "the connection ended in the handshake, with %zu channels in use"
-        self.reason_size = snprintf(self.reason, sizeof(self.reason), how, left)
+            how = "the connection ended in the handshake"
+        self.keep_reason(how, strlen(how))
         self.end_session(_wire.NO_ERROR, BY_STREAM, SAY_NOTHING)
 
     cdef size_t large_pending(self) noexcept nogil:
@@ -118,7 +116,7 @@ cdef class Machine(Life):
         channel = self.find(tag >> 3)
         if (
             channel == NULL or channel.partial != NULL or channel.flags & RELEASED
-            or channel.state not in (OPEN_STATE, LOCAL_FINISHED)
+            or after(channel.state, R_DATA) > CLOSED
             or size > self.settings.max_frame or size > self.settings.max_message
             or channel.incoming.received + cost > channel.incoming.granted
             or self.incoming.received + cost > self.incoming.granted
@@ -215,6 +213,8 @@ cdef class Machine(Life):
                 return self.violation(
                     _wire.HANDSHAKE_TOO_LARGE, "a handshake of %llu bytes is over the limit of %llu", size, _wire.MAX_HANDSHAKE
                 )
+        elif tag & 7 > (_wire.BLOCKED if tag >> 3 else 0):
+            return self.violation(_wire.BAD_KIND, "kind %llu on channel %llu", tag & 7, tag >> 3)
         elif tag >> 3 == 0 and size > _wire.MAX_RECORD:
             return self.violation(
                 _wire.FRAME_TOO_LARGE, "a record of %llu bytes is over the limit of %llu", size, _wire.MAX_RECORD
@@ -228,8 +228,6 @@ cdef class Machine(Life):
         self.start = payload + size - self.buffer
         if tag >> 3:
             return self.channel_frame(tag >> 3, tag & 7, payload, size, event)
-        if tag:
-            return self.violation(_wire.BAD_KIND, "kind %llu on channel 0", tag, 0)
         return self.record(payload, size, event)
 
     cdef int preface(self) noexcept nogil:
@@ -298,16 +296,18 @@ cdef class Machine(Life):
                 self.glitch(1)
             self.frames_at_ping = self.received_frames
         elif kind == _wire.PONG:
-            if not 1 <= numbers[0] <= self.pings_written:
-                return self.violation(_wire.BAD_RECORD, "PONG %llu; the last PING was %llu", numbers[0], self.pings_written)
+            if not 1 <= numbers[0] <= self.pings:
+                return self.violation(_wire.BAD_RECORD, "PONG %llu; the last PING was %llu", numbers[0], self.pings)
             if self.pings_timed and numbers[0] >= self.pings_timed:
                 self.smoothed = (
                     self.smoothed * 0.875 + (self.now - self.ping_written_at) * 0.125 if self.smoothed > 0
                     else self.now - self.ping_written_at
                 )
                 self.pings_timed = 0
-            event.kind = PONG_EVENT
-            event.number = numbers[0]
+            if numbers[0] > self.ponged:
+                self.ponged = numbers[0]
+                event.kind = PONG_EVENT
+                event.number = numbers[0]
         elif kind == _wire.SESSION_CREDIT:
             if not self.raise_limit(&self.outgoing.limit, numbers[0], "SESSION_CREDIT"):
                 return False
@@ -331,6 +331,7 @@ cdef class Machine(Life):
                 )
             self.peer_going_away = True
             self.peer_last = numbers[0]
+            self.abandon_unserved()
             self.peer_code = numbers[1]
             self.keep_reason(at, end - at)
             event.kind = GOING_AWAY_EVENT
@@ -389,12 +390,15 @@ cdef class Machine(Life):
         cdef int count, index, taken
         self.received_frames += 1                       # the one place
         channel = self.find(id)
-        if kind <= _wire.PART and channel != NULL:
+        if kind <= _wire.PART and channel != NULL and channel.state != CLOSED:
             return self.message_frame(channel, kind, at, size, event)
         if kind == _wire.OPEN:
             return self.opened_by_peer(id, at, size, event)
-        if kind > _wire.BLOCKED:
-            return self.violation(_wire.BAD_KIND, "kind %llu on channel %llu", kind, id)
+        if channel == NULL or channel.state == CLOSED:
+            return self.late_frame(id, kind, size)
+        if channel.state == LOCAL_RESET and kind not in (_wire.FINISH, _wire.RESET):
+            self.discarded_frames += 1
+            return True
         count = 0
         if kind == _wire.CREDIT or kind == _wire.RESET:
             count = 1
@@ -412,10 +416,8 @@ cdef class Machine(Life):
                 return self.violation(_wire.BAD_FRAME, "a reason of %llu bytes on channel %llu", end - at, id)
             if not text_valid(at, end - at):
                 return self.violation(_wire.BAD_UTF8, "the reason of a RESET of channel %llu", id, 0)
-        elif kind > _wire.PART and at != end:
+        elif at != end:
             return self.violation(_wire.BAD_FRAME, "%llu bytes too many on channel %llu", end - at, id)
-        if channel == NULL:
-            return self.late_frame(id, kind, size)
 
         if kind == _wire.CREDIT:
             if not self.raise_limit(&channel.outgoing.limit, numbers[0], "CREDIT"):
@@ -427,11 +429,6 @@ cdef class Machine(Life):
             return self.peer_finished(channel, event)
         if kind == _wire.RESET:
             return self.peer_reset(channel, numbers[0], at, end - at, event)
-        if channel.state == LOCAL_RESET:
-            self.discarded_frames += 1
-            return True
-        if channel.state == REMOTE_FINISHED:
-            return self.violation(_wire.DATA_AFTER_FINISH, "BLOCKED on channel %llu", id, 0)
         if not self.peer_blocked(&channel.incoming, numbers[0], numbers[1]):
             return False
         if channel.flags & RELEASED:
@@ -443,23 +440,27 @@ cdef class Machine(Life):
     cdef int late_frame(self, uint64_t id, int kind, size_t size) noexcept nogil:
         """A frame on a channel that is not in the table: never opened, ended, or opened above our GOAWAY."""
         cdef bint local = (id & 1) == self.client
-        cdef uint64_t cost
         if id >= (self.next_local if local else self.next_remote):
             return self.violation(_wire.UNKNOWN_CHANNEL, "channel %llu was never opened", id, 0)
         if not local and id > self.last_served:
-            self.discarded_frames += 1
-            if kind <= _wire.PART:
-                cost = size + (MESSAGE_COST if kind == _wire.DATA else 0)
-                if kind == _wire.PART and size < _wire.MIN_PART:
-                    return self.violation(_wire.BAD_PART, "a PART of %llu bytes on channel %llu", size, id)
-                if not charge(&self.incoming, cost):
-                    return self.violation(_wire.CREDIT_EXCEEDED, "the session's limit is %llu", self.incoming.granted, 0)
-                self.grant_session(cost)
-            return True
+            return self.discard(kind, size)
         if kind == _wire.CREDIT or kind == _wire.RESET:
             self.ignored_frames += 1
             return True
         return self.violation(_wire.CHANNEL_ENDED, "a frame of kind %llu on channel %llu, which has ended", kind, id)
+
+    cdef int discard(self, int kind, size_t size) noexcept nogil:
+        """Data that nobody will see still counts for the session, and its cost goes back (K-5)."""
+        cdef uint64_t cost = size + (MESSAGE_COST if kind == _wire.DATA else 0)
+        self.discarded_frames += 1
+        if kind > _wire.PART:
+            return True
+        if not charge(&self.incoming, cost):
+            return self.violation(
+                _wire.CREDIT_EXCEEDED, "%llu on the session, whose limit is %llu", self.incoming.received, self.incoming.granted
+            )
+        self.grant_session(cost)
+        return True
 
     cdef int opened_by_peer(self, uint64_t id, const char *at, size_t size, event_t *event) noexcept nogil:
         cdef opening_t opening
@@ -505,6 +506,8 @@ cdef class Machine(Life):
         cdef size_t cost = size + (MESSAGE_COST if kind == _wire.DATA else 0)
         cdef int next = after(channel.state, R_DATA)
         cdef char *larger
+        if next == DISCARD:
+            return self.discard(kind, size)
         if next == AFTER_FINISH:
             return self.violation(_wire.DATA_AFTER_FINISH, "data on channel %llu", channel.id, 0)
         if kind == _wire.PART and size < _wire.MIN_PART:
@@ -521,12 +524,6 @@ cdef class Machine(Life):
             return self.violation(
                 _wire.CREDIT_EXCEEDED, "%llu on the session, whose limit is %llu", self.incoming.received, self.incoming.granted
             )
-        if next == DISCARD:
-            self.discarded_frames += 1
-            channel.partial_size = whole if kind == _wire.PART else 0
-            consume(&channel.incoming, cost)
-            self.grant_session(cost)
-            return True
         if kind == _wire.DATA:
             self.received_messages += 1
             self.received_bytes += whole
@@ -563,10 +560,10 @@ cdef class Machine(Life):
 
     cdef int peer_finished(self, channel_t *channel, event_t *event) noexcept nogil:
         cdef bint tell = channel.state != LOCAL_RESET and not channel.flags & RELEASED
-        if channel.partial_size:
-            return self.violation(_wire.BAD_PART, "FINISH inside a message on channel %llu", channel.id, 0)
         if after(channel.state, R_FINISH) == AFTER_FINISH:
             return self.violation(_wire.DATA_AFTER_FINISH, "a second FINISH on channel %llu", channel.id, 0)
+        if channel.partial_size and channel.state != LOCAL_RESET:
+            return self.violation(_wire.BAD_PART, "FINISH inside a message on channel %llu", channel.id, 0)
         if tell:
             event.kind = FINISHED_EVENT
             event.channel = channel
