@@ -212,11 +212,12 @@ class Header(NamedTuple):
 
 def read_header(buffer: bytes, at: int = 0) -> Header:
     length, tag_at = read_varint(buffer, at, 4)
-    if length == 0:
-        raise Violation(Code.BAD_FRAME, "length 0 has no room for a tag")
-    tag, payload_at = read_varint(buffer, tag_at)
-    if length < payload_at - tag_at:
-        raise Violation(Code.BAD_FRAME, f"length {length} is smaller than the tag")
+    try:
+        tag, payload_at = read_varint(buffer[: tag_at + length], tag_at)
+    except NeedMore:
+        if len(buffer) < tag_at + length:
+            raise
+        raise Violation(Code.BAD_FRAME, f"length {length} is smaller than the tag") from None
     return Header(tag >> 3, Kind(tag & 7), length - (payload_at - tag_at), payload_at)
 
 
