@@ -143,16 +143,17 @@ async def dial(address: Address) -> socket.socket:
     try:
         while places or attempts:
             if places:
-                attempts[asyncio.create_task(_connected(*places[0]))] = places.popleft()
+                place = places.popleft()
+                attempts[asyncio.create_task(_connected(*place))] = place
             done, _ = await asyncio.wait(
                 attempts, timeout=STAGGER if places else None, return_when=asyncio.FIRST_COMPLETED
             )
             for attempt in done:
-                family, place = attempts.pop(attempt)
+                place = attempts.pop(attempt)
                 try:
                     return attempt.result()
                 except OSError as error:
-                    failures[_text(family, place)] = error.errno or errno.ECONNABORTED
+                    failures[_text(*place)] = error.errno or errno.ECONNABORTED
     finally:
         for attempt in attempts:
             attempt.cancel()

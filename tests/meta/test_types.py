@@ -1,0 +1,95 @@
+"""Types and style, as a user's editor and the next contributor see them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FACES = sorted(path.stem for path in (ROOT / "muxtcp").glob("_*.pyi"))
+
+USER_PROGRAM = """
+import asyncio
+import muxtcp
+
+
+async def handler(channel: muxtcp.Channel) -> None:
+    match channel.name:
+        case "echo":
+            async for message in channel:
+                await channel.send(message)
+        case "ingest":
+            async for batch in channel.batches():
+                for message in batch:
+                    print(len(message))
+            await channel.send(b"stored")
+        case _:
+            await channel.refuse(muxtcp.Code.NOT_FOUND, f"no service {channel.name!r}")
+
+
+async def admit(session: muxtcp.Session) -> None:
+    if session.peer_auth != b"secret":
+        raise muxtcp.HandshakeError(code=muxtcp.Code.UNAUTHENTICATED, reason="who are you?")
+
+
+def on_state(state: muxtcp.State, info: muxtcp.StateInfo) -> None:
+    print(state.value, info.attempt, info.delay, info.cause)
+
+
+class Ticks(muxtcp.ChannelListener):
+    def on_message(self, channel: muxtcp.Channel, view: memoryview) -> None:
+        print(view.nbytes)
+
+
+async def main() -> None:
+    config = muxtcp.Config(keepalive=None)
+    async with muxtcp.serve(handler, "127.0.0.1", 7777, config=config, on_session=admit) as server:
+        async with muxtcp.connect("127.0.0.1", 7777, auth=b"secret") as session:
+            async with session.open("echo", meta={"tenant": "a"}, priority=muxtcp.Priority.HIGH) as channel:
+                await channel.send(b"hello")
+                print(await channel.recv())
+                await channel.send_eof()
+            reply: bytes = await session.request("sum", b"1 2 3", timeout=2.0)
+            print(reply, session.rtt, session.stats())
+        connector = muxtcp.connect(server.addresses[0], backoff=muxtcp.exponential(0.1, 30), on_state=on_state)
+        async for session in connector:
+            try:
+                channel = await session.open("echo")
+                if not channel.send_nowait(b"x"):
+                    break
+            except muxtcp.SessionLost as error:
+                print(error.silent_for)
+                continue
+
+
+muxtcp.run(main())
+"""
+
+
+def check(*command: str | Path, cwd: Path = ROOT) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy_strict_on_the_package(tmp_path: Path) -> None:
+    check("mypy", "--cache-dir", tmp_path)
+
+
+def test_mypy_strict_on_a_users_program(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(USER_PROGRAM)
+    check("mypy", "--strict", "--cache-dir", tmp_path, program, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_faces_are_true(face: str, tmp_path: Path) -> None:
+    check("mypy.stubtest", f"muxtcp.{face}", "--concise", cwd=tmp_path)
+
+
+def test_ruff() -> None:
+    check("ruff", "check")
+
+
+def test_ruff_format() -> None:
+    check("ruff", "format", "--check")
