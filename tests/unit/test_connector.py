@@ -1,0 +1,306 @@
+"""The connector's machine, with attempts and sessions that the test plays."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from muxtcp.client import Connector, Policy, State, StateInfo, connect, worth_retrying
+from muxtcp.errors import Code, HandshakeError, ReconnectFailed, RemoteProtocolError, SessionClosed, SessionLost
+
+REFUSED = ConnectionRefusedError(111, "cannot connect to h:1: Connection refused")
+
+
+@dataclass(eq=False)
+class FakeSession:
+    """As much of a session as a connector touches."""
+
+    closed: bool = False
+    exception: Exception | None = None
+    on_close: list[Any] = field(default_factory=list)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+        if not self.closed:
+            self.end(SessionClosed())
+
+    def end(self, why: Exception) -> None:
+        self.closed, self.exception = True, why
+        for callback in self.on_close:
+            callback(self)
+
+
+class Rig:
+    """A connector whose attempts end as the script says: with a session, with an error, or never (None)."""
+
+    def __init__(self, *script: Exception | FakeSession | None, **policy: Any) -> None:
+        self.script = iter(script)
+        self.states: list[tuple[State, StateInfo]] = []
+        defaults: dict[str, Any] = {
+            "persistent": True,
+            "backoff": lambda: iter([0.0] * 1000),
+            "max_attempts": None,
+            "max_elapsed": None,
+            "healthy_after": 10.0,
+            "retry": worth_retrying,
+            "on_state": lambda state, info: self.states.append((state, info)),
+        }
+        self.connector = Connector(self.attempt, Policy(**defaults | policy))
+
+    async def attempt(self) -> Any:
+        await asyncio.sleep(0)
+        match next(self.script):
+            case None:
+                await asyncio.get_running_loop().create_future()
+            case Exception() as error:
+                raise error
+            case session:
+                return session
+
+    @property
+    def path(self) -> str:
+        return " ".join(state.name for state, _ in self.states)
+
+    async def reaches(self, state: State) -> None:
+        while self.connector.state is not state:
+            await asyncio.sleep(0)
+
+
+class TestOnce:
+    async def test_one_attempt(self) -> None:
+        session = FakeSession()
+        rig = Rig(session, persistent=False)
+        assert rig.connector.state is State.DISCONNECTED
+        assert await rig.connector is session
+        assert rig.path == "CONNECTING CONNECTED"
+        assert [info for _, info in rig.states] == [StateInfo(1), StateInfo(1)]
+
+    async def test_the_error_of_the_only_attempt(self) -> None:
+        rig = Rig(REFUSED, persistent=False)
+        with pytest.raises(ConnectionRefusedError) as caught:
+            await rig.connector
+        assert caught.value is REFUSED
+        assert rig.path == "CONNECTING FAILED"
+        assert rig.states[-1][1] == StateInfo(1, cause=REFUSED)
+
+    async def test_as_a_context_it_closes_the_session(self) -> None:
+        session = FakeSession()
+        rig = Rig(session, persistent=False)
+        with pytest.raises(KeyError):
+            async with rig.connector as entered:
+                assert entered is session
+                raise KeyError
+        assert session.closed
+        assert rig.path == "CONNECTING CONNECTED DISCONNECTED"
+
+    async def test_with_a_backoff_it_goes_on_until_a_session_is_up(self) -> None:
+        session = FakeSession()
+        rig = Rig(REFUSED, REFUSED, session)
+        assert await rig.connector is session
+        assert rig.path == "CONNECTING WAITING CONNECTING WAITING CONNECTING CONNECTED"
+        assert rig.states[3][1] == StateInfo(2, 0.0, REFUSED)
+
+
+class TestLoop:
+    async def test_a_new_session_for_each_iteration(self) -> None:
+        sessions = [FakeSession(), FakeSession(), FakeSession()]
+        rig = Rig(*sessions)
+        seen = []
+        async for session in rig.connector:
+            seen.append(session)
+            if len(seen) == 3:
+                rig.connector.stop()
+        assert seen == sessions
+        assert all(session.closed for session in sessions)
+        assert rig.path.endswith("CONNECTED DISCONNECTED STOPPED")
+
+    async def test_a_loss_is_told_when_it_happens_and_not_when_the_body_ends(self) -> None:
+        session, lost = FakeSession(), SessionLost(cause="cut")
+        rig = Rig(session, None)
+        async for up in rig.connector:
+            up.end(lost)
+            assert rig.states[-1] == (State.DISCONNECTED, StateInfo(1, cause=lost))
+            rig.connector.stop()
+        assert rig.path == "CONNECTING CONNECTED DISCONNECTED STOPPED"
+
+    async def test_leaving_the_loop_closes_the_session(self) -> None:
+        session = FakeSession()
+        async for _ in Rig(session).connector:
+            break
+        while not session.closed:
+            await asyncio.sleep(0)
+
+    async def test_raising_through_the_loop_closes_the_session(self) -> None:
+        session = FakeSession()
+        with pytest.raises(KeyError):
+            async for _ in Rig(session).connector:
+                raise KeyError
+        while not session.closed:
+            await asyncio.sleep(0)
+
+    async def test_a_final_error_ends_it(self) -> None:
+        refusal = HandshakeError(code=Code.UNAUTHENTICATED)
+        rig = Rig(FakeSession(), refusal)
+        with pytest.raises(HandshakeError):
+            async for session in rig.connector:
+                session.end(SessionLost(cause="cut"))
+        assert rig.path == "CONNECTING CONNECTED DISCONNECTED WAITING CONNECTING FAILED"
+
+
+class TestLimits:
+    async def test_max_attempts(self) -> None:
+        rig = Rig(REFUSED, REFUSED, REFUSED, max_attempts=3)
+        with pytest.raises(ReconnectFailed, match="gave up after 3 attempts in 0") as caught:
+            await rig.connector
+        assert caught.value.__cause__ is REFUSED
+        assert rig.states[-1] == (State.FAILED, StateInfo(3, cause=caught.value))
+
+    async def test_sessions_that_die_young_count_as_attempts(self) -> None:
+        rig = Rig(FakeSession(), FakeSession(), max_attempts=2)
+        with pytest.raises(ReconnectFailed, match="gave up after 2 attempts"):
+            async for session in rig.connector:
+                session.end(SessionLost(cause="cut"))
+
+    async def test_a_healthy_session_starts_everything_afresh(self) -> None:
+        began = []
+
+        def backoff() -> Iterator[float]:
+            began.append(None)
+            return iter([0.0, 0.0])
+
+        rig = Rig(*[FakeSession() for _ in range(10)], max_attempts=2, healthy_after=0.0, backoff=backoff)
+        count = 0
+        async for session in rig.connector:
+            session.end(SessionLost(cause="cut"))
+            count += 1
+            if count == 10:
+                rig.connector.stop()
+        assert len(began) == 11
+
+    async def test_max_elapsed_forbids_a_wait_that_would_pass_it(self) -> None:
+        rig = Rig(REFUSED, max_elapsed=5.0, backoff=lambda: iter([6.0]))
+        with pytest.raises(ReconnectFailed):
+            await rig.connector
+        assert rig.path == "CONNECTING FAILED"
+
+    async def test_the_end_of_the_delays_is_the_last_attempt(self) -> None:
+        rig = Rig(REFUSED, REFUSED, backoff=lambda: iter([0.0]))
+        with pytest.raises(ReconnectFailed, match="gave up after 2 attempts"):
+            await rig.connector
+
+    async def test_retry_after_is_a_floor_below_the_jitter(self) -> None:
+        refusal = HandshakeError(code=Code.BUSY, retry_after=30.0)
+        rig = Rig(refusal, None, backoff=lambda: iter([0.5]))
+        waiting = asyncio.ensure_future(rig.connector)
+        await rig.reaches(State.WAITING)
+        assert rig.states[-1][1] == StateInfo(1, 30.5, refusal)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    async def test_own_retry_decides(self) -> None:
+        asked = []
+        rig = Rig(REFUSED, retry=lambda error: bool(asked.append(error)))
+        with pytest.raises(ConnectionRefusedError):
+            await rig.connector
+        assert asked == [REFUSED]
+
+
+class TestInterruptions:
+    async def test_reconnect_now_cuts_the_wait_short(self) -> None:
+        session = FakeSession()
+        rig = Rig(REFUSED, session, backoff=lambda: iter([3600.0]))
+        waiting = asyncio.ensure_future(rig.connector)
+        await rig.reaches(State.WAITING)
+        rig.connector.reconnect_now()
+        rig.connector.reconnect_now()
+        assert await waiting is session
+
+    @pytest.mark.parametrize(("script", "state"), [([REFUSED], State.WAITING), ([None], State.CONNECTING)])
+    async def test_stop_ends_a_wait_and_an_attempt(self, script, state: State) -> None:
+        rig = Rig(*script, backoff=lambda: iter([3600.0]))
+        waiting = asyncio.ensure_future(rig.connector)
+        await rig.reaches(state)
+        await asyncio.sleep(0)
+        rig.connector.stop()
+        rig.connector.stop()
+        with pytest.raises(ReconnectFailed, match="gave up after 1 attempt"):
+            await waiting
+        assert rig.connector.state is State.STOPPED
+
+    @pytest.mark.parametrize(("script", "state"), [([REFUSED], State.WAITING), ([None], State.CONNECTING)])
+    async def test_stop_ends_the_loop(self, script, state: State) -> None:
+        rig = Rig(*script, backoff=lambda: iter([3600.0]))
+
+        async def loop() -> None:
+            async for _ in rig.connector:
+                raise AssertionError("there is no session")
+
+        looping = asyncio.create_task(loop())
+        await rig.reaches(state)
+        await asyncio.sleep(0)
+        rig.connector.stop()
+        await looping
+
+    @pytest.mark.parametrize(("script", "state"), [([REFUSED], State.WAITING), ([None], State.CONNECTING)])
+    async def test_cancelling_is_the_callers_own(self, script, state: State) -> None:
+        rig = Rig(*script, backoff=lambda: iter([3600.0]))
+        waiting = asyncio.ensure_future(rig.connector)
+        await rig.reaches(state)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert rig.connector.state is State.DISCONNECTED
+
+    async def test_a_stopped_connector_stays_stopped(self) -> None:
+        rig = Rig()
+        rig.connector.stop()
+        with pytest.raises(ReconnectFailed):
+            await rig.connector
+
+    async def test_a_failing_callback_is_logged_and_does_no_harm(self, caplog: pytest.LogCaptureFixture) -> None:
+        def on_state(state: State, info: StateInfo) -> None:
+            raise KeyError(state)
+
+        await Rig(FakeSession(), on_state=on_state).connector
+        assert "on_state failed for state 'connected'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "worth"),
+    [
+        (REFUSED, True),
+        (TimeoutError(), True),
+        (SessionLost(cause="cut"), True),
+        (HandshakeError(code=Code.BUSY), True),
+        (HandshakeError(code=Code.LIMITS), True),
+        (HandshakeError(code=Code.SHUTDOWN), True),
+        (ssl.SSLError(), True),
+        (HandshakeError(code=Code.UNAUTHENTICATED), False),
+        (HandshakeError(code=0x1234), False),
+        (ssl.SSLCertVerificationError(), False),
+        (RemoteProtocolError(code=Code.BAD_VARINT), False),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_what_is_worth_retrying(error: Exception, worth: bool) -> None:
+    assert worth_retrying(error) is worth
+
+
+@pytest.mark.parametrize(
+    ("arguments", "finding"),
+    [
+        ({}, "one of a host, path= and sock= is needed, not none"),
+        ({"address": "tls://h:1", "ssl": False}, "ssl=False contradicts 'tls://h:1'"),
+        ({"address": "tcp://h:1", "max_attempts": 0}, "max_attempts is 0, not 1 or more"),
+        ({"sock": object(), "max_attempts": 3}, "sock= is good for one attempt"),
+        ({"address": "tcp://h:1", "codec": "xml"}, "unknown codec 'xml'"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments: dict[str, Any], finding: str) -> None:
+    with pytest.raises(ValueError, match=finding):
+        connect(**arguments)
