@@ -2,9 +2,9 @@
 
 An `async def` test runs once on each loop of `LOOPS`. It fails, beside its own assertions, when
 
-- a callback or a task ended with an exception that nobody saw (the loop's exception handler), - an exception could not
-be raised, or a transport, socket or file was left open (pytest's own unraisable hook; every warning
-  is an error),
+- a callback or a task ended with an exception that nobody saw (the loop's exception handler),
+- an exception could not be raised, or a transport, socket or file was left open (pytest's own unraisable hook; every
+  warning is an error),
 - a task is still there when the test is over,
 - it takes longer than `DEADLINE`.
 """

@@ -1,10 +1,13 @@
 """Types and style, as a user's editor and the next contributor see them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import muxtcp
 
 ROOT = Path(__file__).parents[2]
 FACES = sorted(path.stem for path in (ROOT / "muxtcp").glob("_*.pyi"))
@@ -68,7 +71,12 @@ muxtcp.run(main())
 
 
 def check(*command: str | Path, cwd: Path = ROOT) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=cwd, capture_output=True, text=True, check=False)
+    # mypy does not follow the import hook of an editable install; an installed package it finds by itself.
+    editable = Path(muxtcp.__file__) == ROOT / "muxtcp" / "__init__.py"
+    environment = os.environ | ({"MYPYPATH": str(ROOT)} if editable else {})
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
