@@ -1,0 +1,239 @@
+"""serve(): admission, caps, and an end in good order."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+
+import pytest
+
+from muxtcp import (
+    Channel,
+    Code,
+    Config,
+    HandshakeError,
+    Server,
+    SessionClosed,
+    connect,
+    serve,
+)
+from muxtcp import server as server_module
+
+
+async def echo(channel: Channel) -> None:
+    async for message in channel:
+        await channel.send(message)
+
+
+class Raw:
+    """A peer that uses no library code."""
+
+    def __init__(self, server: Server) -> None:
+        self.sock = socket.create_connection(server.sockets[0].getsockname())
+        self.sock.setblocking(False)
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    async def everything(self) -> bytes:
+        """What comes until the server closes or resets the connection."""
+        received = b""
+        with self.sock:
+            try:
+                while chunk := await asyncio.get_running_loop().sock_recv(self.sock, 65_536):
+                    received += chunk
+            except ConnectionResetError:
+                pass
+        return received
+
+
+async def until(condition) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+class TestStart:
+    async def test_port_in_use_names_the_address(self) -> None:
+        async with serve(echo, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+                await serve(echo, "127.0.0.1", port)
+
+    async def test_only_once(self) -> None:
+        async with serve(echo, "127.0.0.1", 0) as server:
+            with pytest.raises(RuntimeError, match="started only once"):
+                await server
+        with pytest.raises(RuntimeError, match="started only once"):
+            await server
+
+    async def test_two_servers_share_a_port(self) -> None:
+        async with serve(echo, "127.0.0.1", 0, reuse_port=True) as one:
+            port = one.sockets[0].getsockname()[1]
+            async with serve(echo, "127.0.0.1", port, reuse_port=True) as two:
+                assert two.addresses == one.addresses
+
+    @pytest.mark.parametrize(
+        ("arguments", "finding"),
+        [({"port": 1, "path": "/x"}, "port 1 goes with a host"), ({"host": "h"}, "host 'h' needs a port")],
+    )
+    def test_arguments_that_make_no_sense(self, arguments, finding: str) -> None:
+        with pytest.raises(ValueError, match=finding):
+            serve(echo, **arguments)
+
+    async def test_serve_forever_ends_when_closed(self) -> None:
+        server = serve(echo, "127.0.0.1", 0)
+        serving = asyncio.create_task(server.serve_forever())
+        await until(lambda: server.sockets)
+        await server.close()
+        await serving
+
+    async def test_serve_forever_closes_when_cancelled(self) -> None:
+        server = serve(echo, "127.0.0.1", 0)
+        serving = asyncio.create_task(server.serve_forever())
+        await until(lambda: server.sockets)
+        serving.cancel()
+        await asyncio.wait([serving])
+        await server.wait_closed()
+        assert not server.sockets
+
+
+class TestAdmission:
+    @pytest.mark.parametrize(
+        ("limits", "counter"),
+        [
+            ({"max_handshakes": 2}, "over_max_handshakes"),
+            ({"max_handshakes_per_address": 2}, "over_max_handshakes_per_address"),
+        ],
+    )
+    async def test_unfinished_handshakes_are_capped(self, limits: dict[str, int], counter: str) -> None:
+        async with serve(echo, "127.0.0.1", 0, config=Config(**limits)) as server:
+            silent = [Raw(server), Raw(server)]
+            await until(lambda: server.counters["accepted"] == 2)
+            assert await Raw(server).everything() == b""
+            assert server.counters[counter] == 1
+            for peer in silent:
+                peer.sock.close()
+            await until(lambda: server.counters.total() >= 2 + 2 + 1)  # accepted, over, and two that were lost
+            async with connect(server.addresses[0]) as session:
+                assert await session.ping() >= 0
+
+    async def test_a_silent_peer_is_closed_in_time_and_counted(self) -> None:
+        async with serve(echo, "127.0.0.1", 0, config=Config(handshake_timeout=0.05)) as server:
+            await Raw(server).everything()
+            await until(lambda: server.counters["HANDSHAKE_TIMEOUT"] == 1)
+
+    @pytest.mark.parametrize(
+        "nonsense",
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\xff" * 100],
+        ids=["http", "tls", "noise"],
+    )
+    async def test_who_speaks_another_protocol_is_refused_by_name(self, nonsense: bytes) -> None:
+        async with serve(echo, "127.0.0.1", 0) as server:
+            peer = Raw(server)
+            await peer.send(nonsense)
+            answer = await peer.everything()
+            if nonsense.startswith(b"GET"):
+                assert b"muxtcp" in answer
+            await until(lambda: server.counters["BAD_PREFACE"] == 1)
+            async with connect(server.addresses[0]) as session:  # the server goes on
+                assert await session.ping() >= 0
+
+    async def test_out_of_descriptors_it_pauses_and_goes_on(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Exhausted(socket.socket):
+            left = 2
+
+            def accept(self):
+                if self.left:
+                    self.left -= 1
+                    raise OSError(errno.EMFILE, "Too many open files")
+                return super().accept()
+
+        monkeypatch.setattr(server_module, "PAUSE", 0.01)
+        listener = Exhausted()
+        listener.bind(("127.0.0.1", 0))
+        async with serve(echo, sock=listener) as server, connect(server.addresses[0]) as session:
+            assert await session.ping() >= 0
+        assert caplog.text.count("accepting nothing for 0.01 s: [Errno 24] Too many open files") == 2
+
+
+class TestEnd:
+    async def test_closing_tells_the_clients_why(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        await server.close()
+        await session.wait_closed()
+        assert isinstance(session.exception, SessionClosed)
+        assert session.exception.code is Code.SHUTDOWN
+        assert not server.sessions
+        await server.close()
+        await server.wait_closed()
+
+    async def test_closing_ends_handshakes(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        peer = Raw(server)
+        await until(lambda: server.counters["accepted"] == 1)
+        await server.close()
+        await peer.everything()
+
+    async def test_draining_lets_channels_finish_and_takes_no_new_sessions(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        [address] = server.addresses
+        session = await connect(address)
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        draining = asyncio.create_task(server.drain())
+        await until(lambda: not server.sockets)
+        with pytest.raises(ConnectionRefusedError):
+            await connect(address)
+        await channel.send(b"two")
+        assert await channel.recv() == b"two"
+        assert not draining.done()
+        await channel.close()
+        await draining
+        await session.wait_closed()
+
+    async def test_draining_is_bounded(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        await server.drain(timeout=0.01)
+        assert server.counters["drains_cut_short"] == 1
+        await session.wait_closed()
+
+    async def test_a_signal_drains(self) -> None:
+        async with serve(echo, "127.0.0.1", 0, signals=True) as server:
+            async with connect(server.addresses[0]) as session:
+                assert await session.ping() >= 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            await server.wait_closed()
+
+    async def test_a_second_signal_ends_at_once(self) -> None:
+        async with serve(echo, "127.0.0.1", 0, signals=True) as server:
+            session = await connect(server.addresses[0])
+            channel = await session.open("echo")
+            await channel.send(b"one")
+            assert await channel.recv() == b"one"
+            os.kill(os.getpid(), signal.SIGTERM)
+            await until(lambda: not server.sockets)
+            os.kill(os.getpid(), signal.SIGINT)
+            await server.wait_closed()
+            await session.wait_closed()
+
+    async def test_a_client_on_its_way_while_draining_is_told(self) -> None:
+        async def admit(session) -> None:
+            admitting.set()
+            await asyncio.get_running_loop().create_future()
+
+        admitting = asyncio.Event()
+        server = await serve(echo, "127.0.0.1", 0, on_session=admit)
+        client = asyncio.ensure_future(connect(server.addresses[0]))
+        await admitting.wait()
+        await server.close()
+        with pytest.raises((OSError, HandshakeError)):
+            await client
