@@ -499,7 +499,7 @@ class ModelEngine:
         """The last frame: REFUSED before the handshake is over, then GOAWAY; a line of text to who sends text."""
         if self.client or self.phase is Phase.UP:
             self.go_away(code, reason)
-        elif self.phase is Phase.PREFACE and 0x20 <= self.inbox[0] < 0x7F:
+        elif self.phase is Phase.PREFACE and self.inbox and 0x20 <= self.inbox[0] < 0x7F:
             self.outbox.append(b"This port speaks muxtcp, which is not a text protocol.\r\n")
         else:
             self.outbox += [PREFACE, frames.refused(code, 0, reason)]

@@ -332,3 +332,17 @@ def test_engine_finds_violation(vector: Json, implementation: str, chop: str) ->
     assert (sent[-1].record, sent[-1].fields["code"]) == (Record.GOAWAY, Code[vector["code"]])
     assert [item.record for item in sent].count(Record.GOAWAY) == 1
     assert listener.engine.counters[vector["code"]] == 1
+
+
+@on_every_implementation
+@pytest.mark.parametrize("sent", [b"", PREFACE[:3], PREFACE, PREFACE + frames.hello()[:-1]], ids=range(4))
+def test_engine_gives_up_on_a_handshake(sent: bytes, implementation: str) -> None:
+    listener = Alone(implementation, client=False, handshake_timeout=5.0)
+    listener.feed(sent)
+    assert listener.engine.next_timeout() == 5.0
+    listener.engine.handle_timeout(5.0)
+    listener.take_events()
+    assert listener.closed is not None
+    assert listener.closed.code == Code.HANDSHAKE_TIMEOUT
+    (answer,) = frames.take_frames(listener.written())
+    assert (answer.record, answer.fields["code"]) == (Record.REFUSED, Code.HANDSHAKE_TIMEOUT)
