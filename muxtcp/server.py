@@ -269,18 +269,20 @@ class Server:
             handshake = asyncio.create_task(self._shake_hands(connection, host))
             self._handshakes.add(handshake)
             self._handshakes_of[host] += 1
-            handshake.add_done_callback(partial(self._shaken, host))
+            handshake.add_done_callback(partial(self._shaken, connection, host))
             return
         self.counters[refusal] += 1
         connection.close()
 
-    def _shaken(self, host: str, handshake: asyncio.Task[None]) -> None:
+    def _shaken(self, connection: socket.socket, host: str, handshake: asyncio.Task[None]) -> None:
         """Account for a handshake that ended, and say what failed on this side."""
         self._handshakes.discard(handshake)
         self._handshakes_of[host] -= 1
         if not self._handshakes_of[host]:
             del self._handshakes_of[host]
-        if not handshake.cancelled() and (error := handshake.exception()) is not None:
+        if handshake.cancelled():
+            connection.close()  # a task that is cancelled before its first step has not even tried to
+        elif (error := handshake.exception()) is not None:
             logger.error("a handshake failed on this side", exc_info=error)
 
     # Sessions

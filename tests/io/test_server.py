@@ -178,6 +178,15 @@ class TestEnd:
         await server.close()
         await peer.everything()
 
+    async def test_closing_at_any_moment_of_a_handshake_leaves_nothing_open(self) -> None:
+        for turns in range(20):
+            server = await serve(echo, "127.0.0.1", 0)
+            peer = Raw(server)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+            await peer.everything()
+
     async def test_draining_lets_channels_finish_and_takes_no_new_sessions(self) -> None:
         server = await serve(echo, "127.0.0.1", 0)
         [address] = server.addresses
