@@ -238,7 +238,6 @@ class ModelEngine:
         for channel in list(self.channels.values()):
             if channel.id % 2 == self.next_local % 2 and channel.id > last:
                 channel.state, channel.waiting = State.CLOSED, None
-                self._drop_fragments(channel)
                 self._free(channel)
 
     # --- frames on a channel ------------------------------------------------------------------------------------------
@@ -308,7 +307,6 @@ class ModelEngine:
             if channel.sends:
                 self.outbox.append(frames.reset(channel.id, Code.CANCELLED))
             channel.waiting = None
-            self._drop_fragments(channel)
             self._move(channel, "R RESET")
             self._emit(EventKind.RESET, channel=channel.id, **values)
 
@@ -344,13 +342,6 @@ class ModelEngine:
     def _grant(self, channel: Channel) -> None:
         if channel.receives and (limit := channel.incoming.grant(self.max_message + MESSAGE_COST)):
             self.outbox.append(frames.credit(channel.id, limit))
-
-    def _drop_fragments(self, channel: Channel) -> None:
-        """Nobody will ever consume a message that stays incomplete."""
-        if channel.fragments is not None:
-            channel.incoming.consumed += len(channel.fragments)
-            self._give_back(len(channel.fragments))
-            channel.fragments = None
 
     def _tell_writable(self) -> None:
         for channel in self.channels.values():
@@ -450,7 +441,6 @@ class ModelEngine:
             return
         self.outbox.append(frames.reset(channel, code, reason))
         it.waiting = None
-        self._drop_fragments(it)
         self._move(it, "S RESET")
 
     def consume(self, channel: int, size: int) -> None:
