@@ -1,6 +1,5 @@
 """Pair: two engines with a byte pipe between them, on a virtual clock; every engine test looks through it."""
 
-import importlib.util
 import random
 from collections import deque
 from collections.abc import Iterator
@@ -11,12 +10,9 @@ from support.frames import PREFACE
 from support.model import ModelEngine
 from support.parts import Event, EventKind
 
-IMPLEMENTATIONS: dict[str, Any] = {"model": ModelEngine}
-if importlib.util.find_spec("muxtcp") and importlib.util.find_spec("muxtcp._engine"):
-    from muxtcp._engine import Engine
+from muxtcp._engine import Engine
 
-    IMPLEMENTATIONS["engine"] = Engine
-
+IMPLEMENTATIONS: dict[str, Any] = {"model": ModelEngine, "engine": Engine}
 CHOPS = ["whole", "bytes", "random"]
 
 

@@ -82,13 +82,17 @@ class RawPeer:
         await self.send(PREFACE, frames.welcome(**parameters))
         return hello
 
-    async def probe(self, n: int = 1) -> list[Frame]:
-        """Ask, and wait for the answer: the other side has read all before. What came in since the last call."""
+    async def probe(self) -> list[Frame]:
+        """Wait until the other side has read all that we sent, and we all that it said to it. What came in meanwhile.
+
+        Twice, for a PONG overtakes what was written at the same time.
+        """
         seen = len(self.heard)
-        await self.send(frames.ping(n))
-        while (await self.until(Record.PONG)).fields["n"] != n:
-            pass
-        return self.heard[seen:-1]
+        for n in (1, 2):
+            await self.send(frames.ping(n))
+            while (await self.until(Record.PONG)).fields["n"] != n:
+                pass
+        return [item for item in self.heard[seen:] if item.record is not Record.PONG]
 
     async def nothing(self) -> None:
         """Nothing more is sent to us, for as long as it would take to."""

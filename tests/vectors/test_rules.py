@@ -6,6 +6,8 @@ from support.frames import Code
 from support.pair import IMPLEMENTATIONS, Alone
 from support.parts import EventKind
 
+from muxtcp.errors import LocalProtocolError
+
 on_every_implementation = pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 
 
@@ -98,3 +100,12 @@ def test_nothing_comes_after_the_end(implementation: str) -> None:
     alone.feed(frames.open(1) + frames.ping(1))
     assert [event.kind for event in alone.events] == [EventKind.CLOSED]
     assert alone.written() == frames.goaway(0, Code.SHUTDOWN, "bye")
+
+
+@on_every_implementation
+def test_after_goaway_nothing_is_opened(implementation: str) -> None:
+    alone = greeted(implementation)
+    alone.feed(frames.goaway(0))
+    with pytest.raises((ValueError, LocalProtocolError)):
+        alone.engine.open("late")
+    assert alone.written() == b""
