@@ -1,3 +1,69 @@
-"""muxtcp: many independent, flow-controlled channels of messages over one TCP connection."""
+"""Many independent, flow-controlled channels of messages over one TCP connection.
+
+    async with muxtcp.serve(handler, "127.0.0.1", 7777):                  # handler(channel) for each incoming channel
+        async with muxtcp.connect("127.0.0.1", 7777) as session:
+            async with session.open("echo") as channel:
+                await channel.send(b"hello")
+                print(await channel.recv())
+"""
+
+from muxtcp.backoff import constant, exponential, fibonacci
+from muxtcp.client import Connector, State, StateInfo, connect, worth_retrying
+from muxtcp.config import Config
+from muxtcp.errors import (
+    ChannelClosed,
+    ChannelError,
+    ChannelRefused,
+    ChannelReset,
+    Code,
+    EndOfStream,
+    HandshakeError,
+    LocalProtocolError,
+    MessageTooLarge,
+    MuxError,
+    ProtocolError,
+    ReconnectFailed,
+    RemoteProtocolError,
+    SessionClosed,
+    SessionLost,
+)
+from muxtcp.runner import run
+from muxtcp.server import Server, serve
+from muxtcp.session import Channel, ChannelListener, MemoryBudget, Priority, Session
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Channel",
+    "ChannelClosed",
+    "ChannelError",
+    "ChannelListener",
+    "ChannelRefused",
+    "ChannelReset",
+    "Code",
+    "Config",
+    "Connector",
+    "EndOfStream",
+    "HandshakeError",
+    "LocalProtocolError",
+    "MemoryBudget",
+    "MessageTooLarge",
+    "MuxError",
+    "Priority",
+    "ProtocolError",
+    "ReconnectFailed",
+    "RemoteProtocolError",
+    "Server",
+    "Session",
+    "SessionClosed",
+    "SessionLost",
+    "State",
+    "StateInfo",
+    "connect",
+    "constant",
+    "exponential",
+    "fibonacci",
+    "run",
+    "serve",
+    "worth_retrying",
+]

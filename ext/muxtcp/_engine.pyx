@@ -227,6 +227,18 @@ cdef class Engine(Machine):
     # Facts
 
     @property
+    def peer_is_leaving(self):
+        return self.peer_going_away
+
+    @property
+    def memory_limit(self):
+        return self.settings.memory_limit
+
+    @memory_limit.setter
+    def memory_limit(self, value):
+        self.settings.memory_limit = value
+
+    @property
     def peer(self):
         if self.greeting == NULL:
             return None

@@ -48,6 +48,7 @@ cdef class Life(Output):
     cdef budget_t *budget
     cdef object budget_owner
     cdef int phase
+    cdef int phase_then             # the phase in which the session ended
     cdef double now
     # channels
     cdef table_t table

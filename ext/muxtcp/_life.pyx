@@ -170,6 +170,8 @@ cdef class Life(Output):
     cdef void finish_written(self, channel_t *channel) noexcept nogil:
         channel.flags &= ~<int>WANTS_FINISH
         self.step(channel, S_FINISH)
+        if channel.state == CLOSED and channel.owner != NULL:
+            self.tell(channel)
         if channel.flags & WANTS_RESET:
             channel.flags &= ~<int>WANTS_RESET
             self.reset_channel(channel, _wire.CANCELLED, NULL, 0)
@@ -442,6 +444,7 @@ cdef class Life(Output):
     cdef void end_session(self, uint64_t code, int ending, int goodbye) noexcept nogil:
         if self.phase == OVER:
             return
+        self.phase_then = self.phase
         self.phase = OVER
         self.over = True
         self.code = code

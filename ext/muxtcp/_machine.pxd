@@ -18,6 +18,7 @@ cdef enum EventKind:                # the fields that each fills are said beside
     PONG_EVENT = 10
     GOING_AWAY_EVENT = 11
     CLOSED_EVENT = 12
+    ENDED_EVENT = 13                # the channel has an owner, and both of its halves are over by our own FINISH
 
 cdef struct event_t:                # owned by the caller; what it points to is borrowed until the next call
     int kind

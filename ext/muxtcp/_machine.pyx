@@ -137,6 +137,7 @@ cdef class Machine(Life):
     cdef bint pull(self, event_t *event) noexcept nogil:
         cdef channel_t *channel
         event.kind = NOTHING
+        event.channel = NULL
         if self.returned != NULL:
             free(self.returned)
             self.returned = NULL
@@ -149,6 +150,10 @@ cdef class Machine(Life):
             if channel.flags & WANTS_WRITE and channel.state != CLOSED and not channel.flags & RELEASED:
                 channel.flags &= ~<int>WANTS_WRITE
                 event.kind = WRITABLE_EVENT
+                event.channel = channel
+                return True
+            if channel.state == CLOSED and channel.owner != NULL:
+                event.kind = ENDED_EVENT
                 event.channel = channel
                 return True
             self.settle(channel)
@@ -259,6 +264,7 @@ cdef class Machine(Life):
         cdef const char *end = at + size
         cdef uint64_t numbers[2]
         cdef int kind, count, index, taken
+        cdef double trip
         cdef bint text
         if size == 0:
             return self.violation(_wire.EARLY_FRAME if self.phase == GREETING else _wire.BAD_RECORD, "an empty record", 0, 0)
@@ -299,10 +305,8 @@ cdef class Machine(Life):
             if not 1 <= numbers[0] <= self.pings:
                 return self.violation(_wire.BAD_RECORD, "PONG %llu; the last PING was %llu", numbers[0], self.pings)
             if self.pings_timed and numbers[0] >= self.pings_timed:
-                self.smoothed = (
-                    self.smoothed * 0.875 + (self.now - self.ping_written_at) * 0.125 if self.smoothed > 0
-                    else self.now - self.ping_written_at
-                )
+                trip = max(self.now - self.ping_written_at, 1e-4)      # a coarse clock may say 0, which means "unknown" here
+                self.smoothed = self.smoothed * 0.875 + trip * 0.125 if self.smoothed > 0 else trip
                 self.pings_timed = 0
             if numbers[0] > self.ponged:
                 self.ponged = numbers[0]
@@ -424,6 +428,8 @@ cdef class Machine(Life):
                 return False
             if credit_left(&channel.outgoing) >= channel.need:
                 self.mark_writable(channel)
+            elif channel.flags & WANTS_WRITE:
+                self.say_blocked(channel)               # the new limit is not enough either (K-7)
             return True
         if kind == _wire.FINISH:
             return self.peer_finished(channel, event)

@@ -77,8 +77,11 @@ cdef class Output:
     cdef int admit(self, channel_t *channel, size_t size) noexcept nogil
     cdef int enqueue(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil    # counts no reference
     cdef void mark_dirty(self, channel_t *channel, int dirt) noexcept nogil
+    cdef void tell(self, channel_t *channel) noexcept nogil
     cdef void mark_writable(self, channel_t *channel) noexcept nogil
     cdef void pay(self, channel_t *channel, size_t size) noexcept nogil
+    cdef void say_blocked(self, channel_t *channel) noexcept nogil
+    cdef void say_session_blocked(self) noexcept nogil
     cdef void wake_memory(self) noexcept nogil
     cdef int write_dirty(self) except -1
     cdef void wait(self, channel_t *channel, size_t need, channel_t **first, channel_t **last) noexcept nogil

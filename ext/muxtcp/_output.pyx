@@ -73,9 +73,7 @@ cdef class Output:
         if credit_left(&channel.outgoing) < cost:
             channel.flags |= WANTS_WRITE
             channel.need = cost
-            if channel.outgoing.blocked != channel.outgoing.limit + 1:      # + 1: a limit of 0 is one too
-                channel.outgoing.blocked = channel.outgoing.limit + 1
-                self.mark_dirty(channel, BLOCKED_DIRT)
+            self.say_blocked(channel)
             return WAIT_PEER
         # Room in the queue. Each channel has a quarter; the last quarter of the whole is kept for urgent and high ones, so that a
         # bulk sender's queue does not hold them up. A message larger than its share goes when it is alone.
@@ -93,12 +91,21 @@ cdef class Output:
             channel.promised = 0
         if self.credit_waiting_first != NULL or credit_left(&self.outgoing) < cost:
             self.wait(channel, cost, &self.credit_waiting_first, &self.credit_waiting_last)
-            self.session_need = self.outgoing.used + self.credit_waiting_first.need
-            if self.outgoing.blocked != self.outgoing.limit + 1:
-                self.outgoing.blocked = self.outgoing.limit + 1
-                self.slots |= BLOCKED_SLOT
+            self.say_session_blocked()
             return WAIT_SESSION
         return 0
+
+    cdef void say_blocked(self, channel_t *channel) noexcept nogil:
+        """Announce, once at each limit, that the channel stands there (K-7)."""
+        if channel.outgoing.blocked != channel.outgoing.limit + 1:          # + 1: a limit of 0 is one too
+            channel.outgoing.blocked = channel.outgoing.limit + 1
+            self.mark_dirty(channel, BLOCKED_DIRT)
+
+    cdef void say_session_blocked(self) noexcept nogil:
+        self.session_need = self.outgoing.used + self.credit_waiting_first.need
+        if self.outgoing.blocked != self.outgoing.limit + 1:
+            self.outgoing.blocked = self.outgoing.limit + 1
+            self.slots |= BLOCKED_SLOT
 
     cdef void wait(self, channel_t *channel, size_t need, channel_t **first, channel_t **last) noexcept nogil:
         channel.flags |= WANTS_WRITE
@@ -187,7 +194,12 @@ cdef class Output:
     # Waking those who wait
 
     cdef void mark_writable(self, channel_t *channel) noexcept nogil:
-        if channel.flags & IN_WRITABLE or not channel.flags & WANTS_WRITE:
+        if channel.flags & WANTS_WRITE:
+            self.tell(channel)
+
+    cdef void tell(self, channel_t *channel) noexcept nogil:
+        """There is something to report of the channel, beside what its frames say: it may be written to, or it has ended."""
+        if channel.flags & IN_WRITABLE:
             return
         channel.flags |= IN_WRITABLE
         channel.next_writable = NULL
@@ -204,6 +216,7 @@ cdef class Output:
             channel = self.credit_waiting_first
             if channel.flags & WANTS_WRITE and channel.state != CLOSED:
                 if credit_left(&self.outgoing) < channel.need:
+                    self.say_session_blocked()
                     return
                 self.outgoing.used += channel.need
                 channel.promised = channel.need

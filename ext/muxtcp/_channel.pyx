@@ -1,0 +1,662 @@
+"""Channel: the queue of one channel, its awaitables, batches and listeners.
+
+A future here carries a wake-up and never a message: a receiver that is cancelled in the same tick as its message arrives has taken
+nothing, and the next one is woken in its place. Credit goes back when a message is taken, in each of the three receive styles.
+"""
+
+import logging
+from collections import namedtuple
+from copy import copy
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.buffer cimport PyBUF_READ
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyTypeObject
+from libc.string cimport memcpy
+
+from muxtcp.errors import (
+    ChannelClosed, ChannelRefused, ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge,
+)
+
+from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN
+from ._table cimport CLOSED, OURS
+
+logger = logging.getLogger("muxtcp")
+
+cdef enum:
+    SMALL = 4_096                       # payloads up to here are worth collecting before they are written
+    FLUSH_QUEUE = 262_144               # bytes of large messages to collect: one writelines of several, never one each
+
+Stall = namedtuple("Stall", "reason since")
+ChannelStats = namedtuple("ChannelStats", "unread sent received send_credit receive_window")
+HELD = {
+    WAIT_PEER: "peer_window", WAIT_SESSION: "session_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory",
+}
+
+
+# The fast awaitables. `await` on them costs neither a future nor a StopIteration raised through Python: two slots are filled in after
+# the types exist: am_send, which CPython 3.11 asks first, and tp_iternext, which 3.12 and later call directly.
+
+cdef extern from *:
+    """
+    static PyAsyncMethods muxtcp_async[2];
+    static void muxtcp_install(int index, PyTypeObject *type, int (*send)(PyObject *, PyObject *, PyObject **),
+                               PyObject *(*next)(PyObject *)) {
+        if (type->tp_as_async) muxtcp_async[index] = *type->tp_as_async;
+        muxtcp_async[index].am_send = (sendfunc)send;
+        type->tp_as_async = &muxtcp_async[index];
+        type->tp_iternext = next;
+        PyType_Modified(type);
+    }
+    /* A tuple or an exception as the value would be unpacked by PyErr_SetObject: those need an instance. */
+    static void muxtcp_return(PyObject *value) {
+        if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
+            PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+            if (stop) { PyErr_SetObject(PyExc_StopIteration, stop); Py_DECREF(stop); }
+        } else {
+            PyErr_SetObject(PyExc_StopIteration, value);
+        }
+    }
+    """
+    void muxtcp_install(int index, PyTypeObject *type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1,
+                        PyObject *(*next)(PyObject *) except? NULL)
+    void muxtcp_return(PyObject *value)
+    int PyIter_Send(PyObject *iterator, PyObject *arg, PyObject **result) except? -1
+    enum:
+        PYGEN_RETURN
+        PYGEN_NEXT
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Receive:
+    """What recv() returns. Nothing is taken before it is awaited."""
+
+    cdef Channel channel
+    cdef int mode
+    cdef object waiting                 # the coroutine that waits, once waiting was necessary
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise AssertionError("replaced by receive_next")
+
+    def send(self, value):
+        cdef PyObject *result = NULL
+        if receive_send(<PyObject *>self, <PyObject *>value, &result) == PYGEN_NEXT:
+            yielded = <object>result
+            Py_DECREF(yielded)
+            return yielded
+        returned = <object>result
+        Py_DECREF(returned)
+        raise StopIteration(returned)
+
+    def throw(self, kind, value=None, traceback=None):
+        if self.waiting is not None:
+            return self.waiting.throw(kind if value is None else value)
+        raise kind if value is None else value
+
+    def close(self):
+        if self.waiting is not None:
+            self.waiting.close()
+
+
+cdef int receive_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
+    cdef Receive receive = <Receive>self
+    if receive.waiting is None:
+        if receive.channel.count:
+            value = receive.channel.take(receive.mode)
+            Py_INCREF(value)
+            result[0] = <PyObject *>value
+            return PYGEN_RETURN
+        receive.waiting = receive.channel._receive(receive.mode)
+    return PyIter_Send(<PyObject *>receive.waiting, arg, result)
+
+
+cdef PyObject *receive_next(PyObject *self) except? NULL:
+    cdef PyObject *result = NULL
+    if receive_send(self, <PyObject *>None, &result) == PYGEN_NEXT:
+        return result
+    muxtcp_return(result)
+    Py_DECREF(<object>result)
+    return NULL
+
+
+@cython.final
+cdef class Done:
+    """What send() returns when the message was accepted at once; one for all."""
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise AssertionError("replaced by done_next")
+
+    def send(self, value):
+        raise StopIteration
+
+    def throw(self, kind, value=None, traceback=None):
+        raise kind if value is None else value
+
+    def close(self):
+        pass
+
+
+cdef int done_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
+    Py_INCREF(None)
+    result[0] = <PyObject *>None
+    return PYGEN_RETURN
+
+
+cdef PyObject *done_next(PyObject *self) except? NULL:
+    muxtcp_return(<PyObject *>None)
+    return NULL
+
+
+muxtcp_install(0, <PyTypeObject *>Receive, receive_send, receive_next)
+muxtcp_install(1, <PyTypeObject *>Done, done_send, done_next)
+cdef Done DONE = Done()
+
+
+@cython.final
+cdef class Batches:
+    """What batches() returns: an async iterator of lists."""
+
+    cdef Channel channel
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        return new_receive(self.channel, BATCH)
+
+
+cdef inline Receive new_receive(Channel channel, int mode):
+    cdef Receive receive = Receive.__new__(Receive)
+    receive.channel = channel
+    receive.mode = mode
+    return receive
+
+
+cdef class ChannelHost:
+    cdef int output_ready(self) except -1:
+        raise NotImplementedError
+
+    cdef int flush(self) except -1:
+        raise NotImplementedError
+
+
+cdef class ChannelListener:
+    cdef int message(self, Channel channel, const char *data, Py_ssize_t size) except -1:
+        view = PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ)
+        try:
+            self.on_message(channel, view)
+        finally:
+            view.release()              # so that a view that was kept raises instead of showing other bytes later
+        return 0
+
+    cpdef on_message(self, Channel channel, view):
+        pass
+
+    cpdef on_writable(self, Channel channel):
+        pass
+
+    cpdef on_eof(self, Channel channel):
+        pass
+
+    cpdef on_closed(self, Channel channel, exc):
+        pass
+
+
+cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, codec):
+    """A Channel for the engine's `state`, which from now on keeps it alive until the channel has ended."""
+    cdef Channel channel = Channel.__new__(Channel)
+    name, meta, mode, priority, deadline_ms, traceparent = opening
+    channel.host = host
+    channel.state = state
+    channel.id = state.id
+    channel.name = name
+    channel.meta = meta
+    channel.wish = priority
+    channel.codec = codec
+    channel.deadline = None if deadline_ms is None else host.loop.time() + deadline_ms / 1000
+    channel.traceparent = traceparent
+    channel.finished = mode == ("w" if state.flags & OURS else "r")
+    state.owner = <PyObject *>channel
+    Py_INCREF(channel)
+    return channel
+
+
+@cython.final
+@cython.no_gc_clear                     # __dealloc__ needs `host`
+cdef class Channel:
+    def __init__(self):
+        raise TypeError("channels come from session.open() and from the peer")
+
+    def __dealloc__(self):
+        if self.state != NULL:
+            self.host.engine.release_channel(self.state)
+            if self.host.failure is None:
+                self.host.output_ready()
+        while self.count:
+            self.pop()
+        PyMem_Free(self.ring)
+
+    def __repr__(self):
+        how = "closed" if self.state == NULL else "failed" if self.failure is not None else "open"
+        return f"<Channel {self.id} {self.name!r} {how}>"
+
+    @property
+    def session(self):
+        return self.host
+
+    # Receiving
+
+    def recv(self):
+        return new_receive(self, ONE)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        return new_receive(self, NEXT)
+
+    def batches(self):
+        cdef Batches batches = Batches.__new__(Batches)
+        batches.channel = self
+        return batches
+
+    def recv_nowait(self):
+        if self.count:
+            return self.take(ONE)
+        self.over(ONE)
+        raise BlockingIOError(f"no message is waiting on channel {self.id} ({self.name!r})")
+
+    def listen(self, ChannelListener listener not None):
+        cdef bytes message
+        if self.receivers:
+            raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a task is receiving from this channel")
+        self.listener = listener
+        while self.count and self.state != NULL:
+            message = self.pop()
+            listener.message(self, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+            if self.state != NULL:
+                self.host.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+        if self.finished:
+            listener.on_eof(self)
+        if self.failure is not None:
+            listener.on_closed(self, self.failure)
+        self.credit_moved()
+
+    async def _receive(self, int mode):
+        """Wait until there is something to take, or nothing to come any more."""
+        if self.listener is not None:
+            raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a listener receives from this channel")
+        while not self.count:
+            self.over(mode)
+            waiter = self.host.loop.create_future()
+            if self.receivers is None:
+                self.receivers = []
+            self.receivers.append(waiter)
+            self.sleeping += 1
+            try:
+                await waiter
+            except BaseException:
+                if waiter.cancelled():
+                    self.sleeping -= 1
+                elif self.count and self.sleeping:              # woken and cancelled at once: the message is the next one's
+                    self.wake_receiver()
+                raise
+            finally:
+                self.receivers.remove(waiter)
+        if self.count > 1 and self.sleeping:
+            self.wake_receiver()
+        return self.take(mode)
+
+    cdef object take(self, int mode):
+        cdef bytes message
+        cdef list batch
+        if mode == BATCH:
+            batch = []
+            while self.count:
+                message = self.pop()
+                if self.state != NULL:
+                    self.host.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+                batch.append(message if self.codec is None else self.codec.decode(message))
+            self.credit_moved()
+            return batch
+        message = self.pop()
+        if self.state != NULL:
+            self.host.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+            self.credit_moved()
+        return message if self.codec is None else self.codec.decode(message)
+
+    cdef object over(self, int mode):
+        """Raise what says that nothing will come any more; return when something may."""
+        if self.failure is not None:
+            again = copy(self.failure)
+            again.__cause__ = self.failure.__cause__
+            raise again
+        if self.finished:
+            if mode == ONE:
+                raise EndOfStream(channel_id=self.id, name=self.name)
+            raise StopAsyncIteration
+        if self.state == NULL:
+            raise ChannelClosed(channel_id=self.id, name=self.name)
+
+    cdef int credit_moved(self) except -1:
+        if not self.host.turn_due and self.host.engine.has_output():
+            self.host.output_ready()
+        return 0
+
+    # The ring of messages that wait
+
+    cdef int push(self, bytes message) except -1:
+        cdef PyObject **larger
+        cdef size_t part
+        if self.count == self.room:
+            larger = <PyObject **>PyMem_Malloc(max(self.room * 2, <size_t>8) * sizeof(PyObject *))
+            if larger == NULL:
+                raise MemoryError
+            part = self.room - self.first
+            if self.room:
+                memcpy(larger, self.ring + self.first, part * sizeof(PyObject *))
+                memcpy(larger + part, self.ring, self.first * sizeof(PyObject *))
+            PyMem_Free(self.ring)
+            self.ring, self.first, self.room = larger, 0, max(self.room * 2, <size_t>8)
+        Py_INCREF(message)
+        self.ring[(self.first + self.count) & (self.room - 1)] = <PyObject *>message
+        if self.count == 0:
+            self.unread_since = self.host.engine.now
+        self.count += 1
+        return 0
+
+    cdef bytes pop(self):
+        cdef bytes message = <bytes>self.ring[self.first]
+        Py_DECREF(message)
+        self.first = (self.first + 1) & (self.room - 1)
+        self.count -= 1
+        return message
+
+    cdef int clear(self) except -1:
+        while self.count:
+            self.pop()
+        return 0
+
+    # What the engine reports
+
+    cdef int deliver(self, const char *data, Py_ssize_t size, bytes whole) except -1:
+        if self.listener is not None:
+            self.listener.message(self, data, size)
+            if self.state != NULL:
+                self.host.engine.consumed(self.state, size)
+            return 0
+        self.push(whole if whole is not None else PyBytes_FromStringAndSize(data, size))
+        if self.sleeping:
+            self.wake_receiver()
+        return 0
+
+    cdef int peer_finished(self) except -1:
+        self.finished = True
+        self.wake_all()
+        if self.listener is not None:
+            self.listener.on_eof(self)
+        return 0
+
+    cdef int fail(self, exc) except -1:
+        """The channel is over by a reset or by the end of the session."""
+        if self.failure is None and self.state != NULL:
+            self.failure = exc
+            self.tell_closed(exc)
+        return 0
+
+    cdef int tell_closed(self, exc) except -1:
+        cdef ChannelListener listener = self.listener
+        self.wake_all()
+        if self.senders:
+            for waiter in self.senders:
+                if not waiter.done():
+                    waiter.set_result(None)
+                    self.host.woken += 1
+        if listener is not None:
+            self.listener = None
+            listener.on_closed(self, exc)
+        return 0
+
+    cdef int writable(self) except -1:
+        if self.senders:
+            self.wake_sender()
+            return 0
+        if self.listener is not None:
+            self.listener.on_writable(self)
+        if self.state != NULL and not self.senders:
+            self.host.engine.stop_waiting(self.state)           # nobody used what was promised: others may
+        return 0
+
+    cdef int wake_receiver(self) except -1:
+        for waiter in self.receivers:
+            if not waiter.done():
+                self.sleeping -= 1
+                waiter.set_result(None)
+                self.host.woken += 1
+                return 0
+        return 0
+
+    cdef int wake_all(self) except -1:
+        while self.sleeping:
+            before = self.sleeping
+            self.wake_receiver()
+            if self.sleeping == before:
+                break
+        return 0
+
+    cdef int wake_sender(self) except -1:
+        for waiter in self.senders:
+            if not waiter.done():
+                waiter.set_result(None)
+                self.host.woken += 1
+            return 0
+        return 0
+
+    # Sending
+
+    def send(self, message):
+        cdef bytes data
+        if type(message) is bytes and self.codec is None:
+            data = <bytes>message
+        else:
+            data = self._encoded(message)
+        if not self.senders and self.try_send(data) > 0:
+            return DONE
+        return self._send(data)
+
+    def _encoded(self, message):
+        if self.codec is not None:
+            return self.codec.encode(message)
+        if isinstance(message, (bytes, bytearray, memoryview)):
+            return bytes(message)
+        raise TypeError(f"a message is bytes, bytearray or memoryview, not {type(message).__name__}; or give the channel a codec")
+
+    async def _send(self, bytes data):
+        """Wait in line until the message is accepted."""
+        cdef bint first = not self.senders
+        cdef int result
+        if first:
+            result = self.try_send(data)
+            if result > 0:
+                return
+            self._raise_unsendable(result, data)
+        waiter = self.host.loop.create_future()
+        if self.senders is None:
+            self.senders = []
+        self.senders.append(waiter)
+        accepted = False
+        try:
+            while True:
+                await waiter
+                result = self.try_send(data)
+                if result > 0:
+                    accepted = True
+                    return
+                self._raise_unsendable(result, data)
+                woken, waiter = waiter, self.host.loop.create_future()
+                self.senders[self.senders.index(woken)] = waiter
+        finally:
+            self.senders.remove(waiter)
+            if self.senders:
+                if accepted or waiter.done():                   # the turn, used or given up, passes on
+                    self.wake_sender()
+            elif not accepted and self.state != NULL:
+                self.host.engine.stop_waiting(self.state)
+
+    def _raise_unsendable(self, int result, bytes data):
+        if result == TOO_LARGE:
+            raise MessageTooLarge(size=len(data), limit=self.host.engine.peer_max_message)
+        if result == IS_OVER:
+            if self.failure is not None:
+                again = copy(self.failure)
+                again.__cause__ = self.failure.__cause__
+                raise again
+            raise ChannelClosed(channel_id=self.id, name=self.name)
+
+    cdef int try_send(self, bytes message) except? -100:
+        cdef Engine engine = self.host.engine
+        cdef int result
+        if self.state == NULL:
+            return IS_OVER
+        result = engine.send_object(self.state, message)
+        if result == WRITTEN:
+            if engine.used + engine.sealed >= BLOCK:
+                self.host.flush()
+        elif result == QUEUED:
+            if engine.queued >= FLUSH_QUEUE and not engine.congested:
+                self.host.flush()
+        elif result < 0:
+            if not self.held:
+                self.held_since = self.host.loop.time()
+            self.held = result
+            if not self.host.turn_due:
+                self.host.output_ready()                        # BLOCKED wants to be said
+            return result
+        self.held = 0
+        if not self.host.turn_due:
+            self.host.output_ready()
+        return result
+
+    def send_nowait(self, message):
+        cdef bytes data = message if type(message) is bytes and self.codec is None else self._encoded(message)
+        cdef int result
+        if self.senders:
+            return False
+        result = self.try_send(data)
+        if result > 0:
+            return True
+        self._raise_unsendable(result, data)
+        return False
+
+    async def send_many(self, messages):
+        for message in messages:
+            data = message if type(message) is bytes and self.codec is None else self._encoded(message)
+            if self.senders or self.try_send(data) <= 0:
+                await self._send(data)
+
+    # The end
+
+    async def send_eof(self):
+        if self.failure is not None or self.state == NULL:
+            self._raise_unsendable(IS_OVER, b"")
+        self.host.engine.finish_channel(self.state)
+        self.wake_senders_for_good()
+        self.host.output_ready()
+
+    def wake_senders_for_good(self):
+        for waiter in self.senders or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def close(self):
+        if self.state != NULL:
+            self.let_go()
+            self.clear()
+            if self.failure is None:
+                self.tell_closed(None)
+
+    async def reset(self, code=Code.CANCELLED, str reason=""):
+        self._reset(code, reason)
+
+    def _reset(self, code, str reason):
+        cdef bytes said
+        if self.state == NULL:
+            return
+        said = reason.encode()[:255].decode("utf-8", "ignore").encode()
+        self.host.engine.reset_channel(self.state, code, PyBytes_AS_STRING(said), len(said))
+        self.let_go()
+        self.clear()
+        if self.failure is None:
+            self.failure = ChannelReset(channel_id=self.id, name=self.name, code=code, reason=reason, remote=False)
+            self.tell_closed(self.failure)
+
+    async def refuse(self, code=Code.NOT_FOUND, str reason=""):
+        if not 0x10 <= code <= 0x1f:
+            raise ValueError(f"a refusal has a code from 0x10 to 0x1f, not {code:#x}; for others there is reset()")
+        if self.state != NULL and self.state.flags & OURS:
+            raise LocalProtocolError(code=Code.BAD_CHANNEL_ID, reason=f"channel {self.id} was opened by this side")
+        self._reset(code, reason)
+
+    cdef int let_go(self) except -1:
+        """Leave the rest to the engine: our half ends in good order, what still comes is turned away."""
+        cdef channel_t *state = self.state
+        cdef bint kept = state.owner != NULL
+        self.state = NULL
+        state.owner = NULL
+        self.host.engine.release_channel(state)
+        if self.host.failure is None:
+            self.host.output_ready()
+        if kept:
+            Py_DECREF(self)
+        return 0
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, kind, value, traceback):
+        if kind is None or issubclass(kind, EndOfStream):
+            await self.close()
+        else:
+            self._reset(Code.CANCELLED, "")                     # so that what was sent so far is not taken for all there is
+
+    # Facts
+
+    @property
+    def closed(self):
+        return self.state == NULL or self.failure is not None
+
+    @property
+    def priority(self):
+        return self.wish
+
+    @property
+    def stall(self):
+        if self.held and self.senders:
+            return Stall(HELD[self.held], self.held_since)
+        if self.count and not self.receivers and self.listener is None:
+            return Stall("reader_idle", self.unread_since)
+        return None
+
+    def stats(self):
+        if self.state == NULL:
+            return ChannelStats(self.count, 0, 0, 0, 0)
+        return ChannelStats(
+            self.count, self.state.outgoing.used, self.state.incoming.received,
+            self.state.outgoing.limit - self.state.outgoing.used, self.state.incoming.window,
+        )

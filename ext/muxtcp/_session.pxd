@@ -1,0 +1,37 @@
+# SessionCore: what a session is for as long as it lives, whatever happens to its connection.
+from ._channel cimport Channel, ChannelHost
+from ._machine cimport event_t
+
+cdef class SessionCore(ChannelHost):
+    cdef readonly object config
+    cdef readonly object codec
+    cdef readonly object transport          # of the present connection, or None
+    cdef readonly object clock              # seconds, as loop.time() but finer
+    cdef bytes storage                      # being filled with a large message
+    cdef bint delivering
+    cdef bint reading_paused
+    cdef bint eof_seen
+    cdef double congested_since             # loop time; 0: not congested
+    cdef object timer
+    cdef double timer_at
+    cdef object opening                     # futures of those who wait for a slot
+    cdef object quiet                       # future of someone who waits until all channels have ended
+    cdef object connection_error            # what the transport said
+    cdef object retry_after                 # seconds, of the REFUSED that we got; or None
+
+    # for the protocol
+    cdef object lend_buffer(self)
+    cdef int bytes_arrived(self, Py_ssize_t size) except -1
+    cdef int eof_arrived(self) except -1
+    cdef int connection_made(self, transport) except -1
+    cdef int connection_lost(self, exc) except -1
+    cdef int writing_paused(self) except -1
+    cdef int writing_resumed(self) except -1
+    # inside
+    cdef int deliver(self) except -1
+    cdef int report(self, event_t *event) except -1
+    cdef int end(self, exc) except -1
+    cdef int detach(self, Channel channel) except -1
+    cdef int set_timer(self) except -1
+    cdef list attached(self)
+    cdef object reason_of_end(self, event_t *event)

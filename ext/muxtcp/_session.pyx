@@ -1,0 +1,450 @@
+"""SessionCore: events of the engine go to channels, output of the engine to the connection.
+
+A *turn* writes what is due and reports what came of it; it is scheduled at most once. A dispatch (bytes arrived) reports everything
+first; when that woke tasks, the turn is scheduled behind them, so that their answers go out together in the same iteration of the
+loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses this with what users call.
+"""
+
+import asyncio
+import fcntl
+import logging
+import struct
+import termios
+import time
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
+
+from muxtcp.errors import (
+    ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
+)
+
+from . cimport _machine
+from ._channel cimport Channel, new_channel
+from ._engine cimport Engine, text
+from ._handshake cimport decode_open, encode_open
+from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, UP
+from ._output cimport PING_SLOT
+from ._table cimport CLOSED, OURS, channel_t
+
+logger = logging.getLogger("muxtcp")
+
+cdef enum:
+    EVENTS_A_TURN = 4_096           # then others get the loop: at about 100 ns each, half a millisecond
+    OPENS_A_TURN = 256              # a new channel costs a task: a hundred times as much
+    WRITE_SIZE = 262_144            # asked of the engine at once: several large messages in one writelines
+
+VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol
+MODES = ("rw", "r", "w")
+
+
+cdef class SessionCore(ChannelHost):
+    def __init__(self, Engine engine not None, loop, config, codec):
+        self.engine = engine
+        self.engine.congested = True                            # until there is a connection
+        self.loop = loop
+        self.config = config
+        self.codec = codec
+        self.timer_at = INFINITY
+        self.opening = []
+        # uvloop's loop.time() is the same clock, but in milliseconds and as of the last poll: too coarse for round trips.
+        self.clock = time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
+
+    @property
+    def exception(self):
+        return self.failure
+
+    # Hooks, overridden in Python
+
+    def _on_hello(self):
+        raise NotImplementedError
+
+    def _on_up(self):
+        raise NotImplementedError
+
+    def _on_channel(self, channel):
+        raise NotImplementedError
+
+    def _on_pong(self, n):
+        raise NotImplementedError
+
+    def _on_ended(self):
+        raise NotImplementedError
+
+    def _on_disconnected(self):
+        raise NotImplementedError
+
+    # The connection
+
+    cdef int connection_made(self, transport) except -1:
+        self.transport = transport
+        self.engine.congested = False
+        self.set_timer()
+        self.flush()
+        return 0
+
+    cdef object lend_buffer(self):
+        cdef size_t size = self.engine.large_pending()
+        cdef char *to
+        if size:
+            self.storage = PyBytes_FromStringAndSize(NULL, size)
+            self.engine.lend(PyBytes_AS_STRING(self.storage))
+        to = self.engine.receive_space(&size)
+        if to == NULL:
+            raise MemoryError
+        return PyMemoryView_FromMemory(to, size, PyBUF_WRITE)
+
+    cdef int bytes_arrived(self, Py_ssize_t size) except -1:
+        self.engine.received(size, self.clock())
+        self.deliver()
+        return 0
+
+    cdef int eof_arrived(self) except -1:
+        self.eof_seen = True
+        self.engine.received_eof(self.clock())
+        self.deliver()
+        if self.transport is not None:
+            self.transport.close()
+        return 0
+
+    cdef int connection_lost(self, exc) except -1:
+        self.transport = None
+        self.connection_error = exc
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.engine.phase != OVER:
+            self.engine.received_eof(self.clock())
+            self.deliver()
+        if self.failure is None:
+            self.end(SessionLost(cause="the connection was closed"))
+        self._on_disconnected()
+        return 0
+
+    cdef int writing_paused(self) except -1:
+        self.engine.congested = True
+        self.congested_since = self.clock()
+        self.set_timer()
+        return 0
+
+    cdef int writing_resumed(self) except -1:
+        self.engine.congested = False
+        self.congested_since = 0
+        self.flush()
+        return 0
+
+    # Output
+
+    cdef int output_ready(self) except -1:
+        if not self.turn_due:
+            self.turn_due = True
+            self.loop.call_soon(self._turn)
+        return 0
+
+    def _turn(self):
+        self.turn_due = False
+        self.flush()
+        self.deliver()
+
+    cdef int flush(self) except -1:
+        cdef Engine engine = self.engine
+        cdef list segments
+        while self.transport is not None and not engine.congested and engine.has_output():
+            if engine.slots & PING_SLOT:
+                engine.now = self.clock()                       # a round trip is measured from here
+            segments = engine.collect(WRITE_SIZE)
+            if not segments:
+                break
+            if self.transport.is_closing():
+                return 0
+            if len(segments) == 1:
+                self.transport.write(segments[0])
+            else:
+                self.transport.writelines(segments)
+        if not self.delivering and engine.writable_first != NULL:
+            self.output_ready()                                 # their turn comes when no user code is running
+        return 0
+
+    # Events
+
+    cdef int deliver(self) except -1:
+        """Report what the engine has understood; bounded, then the loop gets its turn."""
+        cdef Engine engine = self.engine
+        cdef Channel channel
+        cdef event_t event
+        cdef int events = EVENTS_A_TURN
+        cdef int opens = OPENS_A_TURN
+        if self.delivering:
+            return 0                                            # called from a callback: the loop below goes on
+        self.delivering = True
+        self.woken = 0
+        try:
+            while engine.pull(&event):
+                if event.kind == _machine.MESSAGE_EVENT:
+                    channel = <Channel>event.channel.owner
+                    try:
+                        if self.storage is not None and event.data == PyBytes_AS_STRING(self.storage):
+                            channel.deliver(event.data, event.size, self.storage)
+                            self.storage = None
+                        else:
+                            channel.deliver(event.data, event.size, None)
+                    except BaseException as error:
+                        self._callback_failed(channel, error)
+                else:
+                    opens -= event.kind == _machine.OPENED_EVENT
+                    self.report(&event)
+                events -= 1
+                if events == 0 or opens == 0:
+                    break
+        finally:
+            self.delivering = False
+        if events == 0 or opens == 0:
+            if not self.reading_paused and self.transport is not None and not self.eof_seen:
+                self.reading_paused = True
+                self.transport.pause_reading()
+            self.output_ready()
+        elif self.reading_paused:
+            self.reading_paused = False
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
+        if self.woken:
+            self.output_ready()                                 # behind the tasks that were just woken
+        elif not self.turn_due and engine.has_output():
+            self.flush()
+        if self.quiet is not None:
+            self._check_quiet()
+        if engine.due() < self.timer_at:
+            self.set_timer()
+        return 0
+
+    cdef int report(self, event_t *event) except -1:
+        cdef Channel channel = None
+        cdef int kind = event.kind
+        if event.channel != NULL and event.channel.owner != NULL:
+            channel = <Channel>event.channel.owner
+        if kind == _machine.OPENED_EVENT:
+            channel = new_channel(self, event.channel, decode_open(event.channel.text, event.channel.text_size), self.codec)
+            self._on_channel(channel)
+            return 0
+        try:
+            if kind == _machine.FINISHED_EVENT:
+                channel.peer_finished()
+                if channel.state != NULL and channel.state.state == CLOSED:
+                    self.detach(channel)
+            elif kind == _machine.RESET_EVENT:
+                refused = event.channel.flags & OURS and 0x10 <= event.code <= 0x1f
+                reset = (ChannelRefused if refused else ChannelReset)(
+                    channel_id=channel.id, name=channel.name, code=event.code, reason=text(event.data, event.size)
+                )
+                channel.fail(reset)
+                self.detach(channel)
+            elif kind == _machine.WRITABLE_EVENT:
+                channel.writable()
+            elif kind == _machine.ENDED_EVENT:
+                self.detach(channel)
+        except BaseException as error:
+            self._callback_failed(channel, error)
+            return 0
+        if kind == _machine.HELLO_EVENT:
+            self._on_hello()
+        elif kind == _machine.REFUSED_EVENT:
+            self.retry_after = event.number / 1000 if event.number else None
+        elif kind == _machine.WELCOME_EVENT:
+            self._on_up()
+        elif kind == _machine.CAN_OPEN_EVENT:
+            self._wake_openers()
+        elif kind == _machine.PONG_EVENT:
+            self._on_pong(event.number)
+        elif kind == _machine.GOING_AWAY_EVENT:
+            for channel in self.attached():                     # those above its last were never served
+                if channel.state.flags & OURS and channel.id > event.number:
+                    code = event.code or Code.SHUTDOWN
+                    channel.fail(ChannelRefused(
+                        channel_id=channel.id, name=channel.name, code=code, reason="the peer is going away; it was not served"
+                    ))
+                    self.detach(channel)
+            self._wake_openers()
+        elif kind == _machine.CLOSED_EVENT:
+            self.end(self.reason_of_end(event))
+        return 0
+
+    cdef object reason_of_end(self, event_t *event):
+        reason = text(event.data, event.size)
+        code = event.code
+        if self.engine.phase_then < UP and not (event.number == BY_STREAM and not code):
+            return HandshakeError(code=code, reason=reason, retry_after=self.retry_after)
+        if event.number == BY_PEER or event.number == BY_US:
+            if code >= VIOLATIONS or code == Code.CALM:
+                return RemoteProtocolError(code=code, reason=reason)
+            return SessionClosed(code=code, reason=reason, remote=event.number == BY_PEER)
+        return self._lost(reason)
+
+    def _lost(self, cause):
+        lost = SessionLost(
+            cause=cause,
+            silent_for=max(0.0, self.clock() - self.engine.heard),
+            queued=self.engine.queued,
+            loop_lag=self.engine.lag,
+            unknown=self.engine.sent_bytes,
+        )
+        lost.__cause__ = self.connection_error
+        return lost
+
+    def _callback_failed(self, Channel channel, error):
+        """A listener raised: its channel is reset, and the session goes on."""
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        logger.error("a listener of channel %d (%r) failed", channel.id, channel.name, exc_info=error)
+        channel._reset(Code.INTERNAL, "the listener failed")
+
+    # Channels
+
+    def attached_channels(self):
+        return self.attached()
+
+    cdef list attached(self):
+        """The channels that the engine keeps alive."""
+        cdef size_t index
+        cdef channel_t *state
+        cdef list channels = []
+        for index in range(self.engine.table.room):
+            state = self.engine.table.slots[index]
+            if state != NULL and state.owner != NULL:
+                channels.append(<Channel>state.owner)
+        return channels
+
+    cdef int detach(self, Channel channel) except -1:
+        """The engine will not report of the channel again: from here on only its users keep it alive."""
+        if channel.state != NULL and channel.state.owner != NULL:
+            channel.state.owner = NULL
+            Py_DECREF(channel)
+        return 0
+
+    def _open(self, str name, meta, str mode, int priority, codec, deadline, traceparent):
+        """Open a channel now; None when there is no slot for it."""
+        cdef channel_t *state
+        deadline_ms = None if deadline is None else max(0, int(deadline * 1000))
+        kind = MODES.index(mode)
+        state = self.engine.open_channel(encode_open(name, meta, kind, priority, deadline_ms, traceparent), kind, priority)
+        if state == NULL:
+            return None
+        channel = new_channel(self, state, (name, meta or {}, mode, priority, deadline_ms, traceparent), codec)
+        self.output_ready()
+        return channel
+
+    def _slot(self):
+        """A future that is done when opening may be tried again."""
+        waiter = self.loop.create_future()
+        self.opening.append(waiter)
+        return waiter
+
+    def _wake_openers(self):
+        waiters, self.opening = self.opening, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+                self.woken += 1
+
+    def _in_use(self):
+        """How many channels have not ended yet."""
+        cdef size_t index, count = 0
+        for index in range(self.engine.table.room):
+            if self.engine.table.slots[index] != NULL and self.engine.table.slots[index].state != CLOSED:
+                count += 1
+        return count
+
+    def _check_quiet(self):
+        if not self.quiet.done() and (self.engine.phase == OVER or self._in_use() == 0 and not self.engine.has_output()):
+            self.quiet.set_result(None)
+
+    async def _until_quiet(self):
+        """Wait until all channels have ended and everything is written."""
+        self.quiet = self.quiet or self.loop.create_future()
+        self.output_ready()
+        await asyncio.shield(self.quiet)
+        self.quiet = None
+
+    # The end
+
+    cdef int end(self, exc) except -1:
+        """The session is over: everyone who waits learns why, and the connection is closed in good order."""
+        if self.failure is not None:
+            return 0
+        self.failure = exc
+        self.flush()
+        for channel in self.attached():
+            try:
+                (<Channel>channel).fail(exc)
+            except BaseException as error:
+                logger.error("a listener of channel %d failed", channel.id, exc_info=error)
+            self.detach(channel)
+        self._wake_openers()
+        if self.quiet is not None:
+            self._check_quiet()
+        if self.transport is not None:
+            self._close_connection()
+        self._on_ended()
+        return 0
+
+    def _close_connection(self):
+        """Shut our direction down, read to the end of the peer's, close; abort after the timeout.
+
+        A socket closed with unread input sends RST, which destroys at the peer what we have just sent.
+        """
+        if self.eof_seen or not self.transport.can_write_eof():
+            self.transport.close()
+        elif not self.transport.is_closing():
+            try:
+                self.transport.write_eof()
+            except (OSError, RuntimeError):                     # it is down already, which connection_lost will tell
+                self.transport.abort()
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.loop.call_later(self.config.close_timeout, self.transport.abort)
+
+    # Time
+
+    cdef int set_timer(self) except -1:
+        cdef double due = self.engine.due()
+        if self.failure is not None:
+            return 0                                            # the timer is the abort's
+        if self.congested_since and self.congested_since + self.config.write_timeout < due:
+            due = self.congested_since + self.config.write_timeout
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.timer_at = due
+        if due < INFINITY and self.transport is not None:
+            self.timer = self.loop.call_later(max(0.0, due - self.clock()), self._tick)
+        return 0
+
+    def _tick(self):
+        self.timer = None
+        self.timer_at = INFINITY
+        now = self.clock()
+        if self.congested_since and now - self.congested_since >= self.config.write_timeout:
+            reason = f"the peer has taken nothing for {now - self.congested_since:.1f} s".encode()
+            self.engine.close_session(Code.TIMEOUT, PyBytes_AS_STRING(reason), len(reason))
+            self.transport.abort()
+        else:
+            self.engine.unsent = self._unsent()
+            self.engine.tick(now)
+        self.deliver()
+        if self.failure is None:
+            self.set_timer()
+
+    def _unsent(self):
+        """Bytes that were handed to the transport and not acknowledged by the peer's kernel."""
+        pending = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            try:
+                pending += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+            except OSError:
+                pass                                            # not a TCP socket: the transport's own count is what there is
+        return pending

@@ -1,0 +1,428 @@
+"""Session: what a user holds for one peer, on either side."""
+
+import asyncio
+import inspect
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from muxtcp._channel import Channel, ChannelListener
+from muxtcp._engine import Engine, MemoryBudget
+from muxtcp._protocol import MuxProtocol
+from muxtcp._session import SessionCore
+from muxtcp.codecs import Codec, resolve
+from muxtcp.config import Config
+from muxtcp.errors import (
+    ChannelError,
+    Code,
+    HandshakeError,
+    LocalProtocolError,
+    MuxError,
+    ProtocolError,
+    SessionClosed,
+)
+
+__all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session"]
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["rw", "r", "w"]
+Handler = Callable[[Channel], Awaitable[None] | None]
+
+
+class Priority(IntEnum):
+    """Whose messages go first when there is more to send than the line takes. The sender's own business: not a promise."""
+
+    URGENT = 0
+    HIGH = 1
+    NORMAL = 2
+    BULK = 3
+
+
+class Opening:
+    """What `Session.open()` returns: await it for the channel, or enter it, which closes the channel at the end."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Channel]) -> None:
+        self._coroutine = coroutine
+        self._channel: Channel | None = None
+
+    def __await__(self) -> Generator[Any, None, Channel]:
+        return self._coroutine.__await__()
+
+    async def __aenter__(self) -> Channel:
+        self._channel = await self._coroutine
+        return self._channel
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._channel is not None
+        await self._channel.__aexit__(kind, value, traceback)
+
+
+class Session(SessionCore):
+    """One session with one peer. `connect()` and `serve()` make them.
+
+    Args:
+        client: whether this side dialled.
+        config: limits and deadlines.
+        handler: called with each channel that the peer opens. An async function runs as a task of its own, and the
+            channel is closed when it returns; a plain function returns at once, usually after `channel.listen(...)`, and
+            the channel stays open until it is closed. None refuses every channel with NOT_FOUND.
+        codec: turns messages into bytes and back, for every channel that is not opened with its own; None for bytes.
+        meta: what the peer sees as `peer_meta`: text to text, at most 16 KiB with `auth`.
+        auth: credentials that a client shows.
+        budget: shared by the sessions of a process.
+        on_hello: a server's admission: sees the session with `peer_meta` and `peer_auth` before it is up, and refuses
+            by raising `HandshakeError`.
+
+    Attributes:
+        peer_meta: the peer's metadata, once the handshake has come.
+        peer_auth: the credentials that a client showed, as bytes.
+        on_close: callables that are called with the session when it has ended.
+        is_client: whether this side dialled.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: bool,
+        config: Config | None = None,
+        handler: Handler | None = None,
+        codec: str | Codec | None = None,
+        meta: Mapping[str, str] | None = None,
+        auth: bytes | str = b"",
+        budget: MemoryBudget | None = None,
+        on_hello: Callable[["Session"], Awaitable[None]] | None = None,
+    ) -> None:
+        config = config or Config()
+        loop = asyncio.get_running_loop()
+        engine = Engine(
+            client=client,
+            now=loop.time(),
+            max_frame=config.max_frame,
+            max_message=config.max_message,
+            channel_window=config.channel_window,
+            session_window=config.session_window,
+            memory_limit=config.memory_limit,
+            max_channels=config.max_channels,
+            send_buffer=config.send_buffer,
+            # Jittered downwards, so that the sessions of a process do not all ask in the same instant.
+            keepalive=(config.keepalive or 0.0) * random.uniform(0.9, 1.0),
+            keepalive_timeout=config.keepalive_timeout,
+            handshake_timeout=config.handshake_timeout,
+            glitch_burst=config.glitch_burst,
+            glitch_rate=config.glitch_rate,
+            meta=dict(meta or {}),
+            auth=auth.encode() if isinstance(auth, str) else auth,
+            budget=budget,
+        )
+        super().__init__(engine, loop, config, resolve(codec))
+        self.is_client = client
+        self.meta = dict(meta or {})
+        self.peer_meta: dict[str, str] = {}
+        self.peer_auth = b""
+        self.on_close: list[Callable[[Session], object]] = []
+        self.peername: Any = None
+        self.ssl_object: Any = None
+        self._handler = handler
+        self._runs_tasks = handler is not None and _is_async(handler)
+        self._on_hello_hook = on_hello
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._up = loop.create_future()
+        self._gone = loop.create_future()
+        self._pings: dict[int, asyncio.Future[None]] = {}
+        self._going_away = False
+
+    def protocol(self) -> MuxProtocol:
+        """The asyncio protocol of this session's connection, for `loop.create_connection` and the like. Once."""
+        return MuxProtocol(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "up" if self._up.done() else "in handshake"
+        return f"<Session {'to' if self.is_client else 'from'} {self.peername or 'nowhere'} {state}>"
+
+    # Beginning
+
+    async def established(self) -> None:
+        """Wait for the end of the handshake.
+
+        Raises:
+            HandshakeError: one side refused, or broke the rules.
+            SessionLost: the connection ended first.
+        """
+        await asyncio.shield(self._up)
+
+    def _on_hello(self) -> None:
+        peer = self.engine.peer
+        assert peer is not None
+        self.peer_meta, self.peer_auth = peer.meta, peer.auth
+        self._take_names()
+        self._spawn(self._admit())
+
+    async def _admit(self) -> None:
+        try:
+            if self._on_hello_hook is not None:
+                await self._on_hello_hook(self)
+        except HandshakeError as refusal:
+            self._refuse(refusal)
+        except Exception:
+            logger.exception("admission of %r failed", self)
+            self._refuse(HandshakeError(code=Code.INTERNAL, reason="admission failed"))
+        else:
+            if not self.closed:
+                self.engine.accept(self.meta)
+                self._on_up()
+                self._turn()
+
+    def _refuse(self, refusal: HandshakeError) -> None:
+        if not self.closed:
+            self.engine.refuse(refusal.code, refusal.reason, int((refusal.retry_after or 0) * 1000))
+            self._turn()
+
+    def _on_up(self) -> None:
+        peer = self.engine.peer
+        assert peer is not None
+        self.peer_meta = peer.meta
+        self._take_names()
+        self.engine.ping(self.loop.time())  # so that the round trip is known from the start
+        if not self._up.done():
+            self._up.set_result(None)
+
+    def _take_names(self) -> None:
+        if self.transport is not None:
+            self.peername = self.transport.get_extra_info("peername")
+            self.ssl_object = self.transport.get_extra_info("ssl_object")
+
+    # Channels
+
+    def open(
+        self,
+        name: str,
+        *,
+        meta: Mapping[str, str] | None = None,
+        mode: Mode = "rw",
+        priority: int = Priority.NORMAL,
+        codec: str | Codec | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> Opening:
+        """Open a channel: `channel = await session.open("echo")` or `async with session.open("echo") as channel:`.
+
+        There is no reply to wait for: messages may be sent at once. Waits only while the peer's `max_channels` are in use.
+
+        Args:
+            name: at most 255 bytes of UTF-8.
+            meta: text to text; with the name at most 4 KiB.
+            mode: "rw", "r" (this side only receives) or "w" (this side only sends).
+            priority: of what this side sends, and a wish for the other direction.
+            codec: for this channel, in place of the session's.
+            deadline: seconds that the peer may take, as `channel.deadline` there.
+            traceparent: a W3C trace context, carried as it is.
+
+        Raises:
+            SessionClosed, SessionLost: the session is over, or the peer takes no new channels.
+            ValueError: name or meta too large, or an unknown mode or priority.
+        """
+        if mode not in ("rw", "r", "w"):
+            raise ValueError(f'mode is "rw", "r" or "w", not {mode!r}')
+        if priority not in range(4):
+            raise ValueError(f"priority is from 0 (urgent) to 3 (bulk), not {priority!r}")
+        own_codec = self.codec if codec is None else resolve(codec)
+        return Opening(self._opened(name, dict(meta or {}), mode, int(priority), own_codec, deadline, traceparent))
+
+    async def _opened(self, name: str, meta: dict[str, str], mode: str, *details: Any) -> Channel:
+        while True:
+            if not self._up.done():
+                await self.established()
+            if self.exception is not None:
+                raise self.exception
+            if self._going_away or self.engine.peer_is_leaving:
+                raise SessionClosed(code=Code.SHUTDOWN, reason="no new channels", remote=not self._going_away)
+            channel = self._open(name, meta, mode, *details)
+            if channel is not None:
+                return channel
+            await self._slot()
+
+    async def request(self, name: str, message: Any, *, timeout: float | None = None, **options: Any) -> Any:
+        """Open a channel, send one message and its end, return the one message that comes back.
+
+        Args:
+            timeout: seconds; also told to the peer as the channel's deadline.
+            options: as for `open()`.
+
+        Raises:
+            TimeoutError: the channel was then reset with TIMEOUT.
+            ChannelRefused, ChannelReset, EndOfStream: the peer did not answer.
+        """
+        async with asyncio.timeout(timeout):
+            async with self.open(name, deadline=timeout, **options) as channel:
+                await channel.send(message)
+                await channel.send_eof()
+                return await channel.recv()
+
+    def _on_channel(self, channel: Channel) -> None:
+        if self._handler is None or self._going_away:
+            channel._reset(Code.NOT_FOUND, f"no service {channel.name!r}")
+        elif self._runs_tasks:
+            self._spawn(self._serve(channel))
+        else:
+            try:
+                self._handler(channel)
+            except Exception:
+                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+                channel._reset(Code.INTERNAL, "the handler failed")
+
+    async def _serve(self, channel: Channel) -> None:
+        """Run the handler; whatever it does, the channel ends with it and the session goes on."""
+        assert self._handler is not None
+        try:
+            await self._handler(channel)  # type: ignore[misc]
+        except asyncio.CancelledError:
+            channel._reset(Code.CANCELLED, "the handler was cancelled")
+            raise
+        except ChannelError as error:
+            if error.channel_id != channel.id:
+                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+            channel._reset(Code.INTERNAL if error.channel_id != channel.id else Code.CANCELLED, "the handler gave up")
+        except Exception as error:
+            if error is not self.exception and not (self.closed and isinstance(error, MuxError)):
+                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+            channel._reset(Code.INTERNAL, "the handler failed")
+        else:
+            await channel.close()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The channels that are open now, opened by either side."""
+        return self.attached_channels()
+
+    # Liveness and facts
+
+    async def ping(self) -> float:
+        """Seconds that a PING and its answer take now."""
+        if self.exception is not None:
+            raise self.exception
+        await self.established()
+        started = self.clock()
+        n = self.engine.ping(started)
+        waiter = self._pings[n] = self.loop.create_future()
+        self._turn()
+        try:
+            await waiter
+        finally:
+            self._pings.pop(n, None)
+        return float(self.clock() - started)
+
+    def _on_pong(self, n: int) -> None:
+        for number in [number for number in self._pings if number <= n]:  # one answer serves all that asked before it
+            waiter = self._pings.pop(number)
+            if not waiter.done():
+                waiter.set_result(None)
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round trip in seconds; nan before the first measurement."""
+        return self.engine.rtt
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the session began: frames, messages and bytes each way, and what was refused, by name."""
+        return self.engine.counters
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return self.exception is not None
+
+    def set_memory_limit(self, limit: int) -> None:
+        """Bound what the peer may have unread here, in bytes. It takes effect as credit is used up, not at once."""
+        least = self.config.max_message + 64
+        if limit < least:
+            raise ValueError(f"a memory limit of {limit:,} bytes does not hold one message: at least {least:,}")
+        self.engine.memory_limit = limit
+
+    # End
+
+    async def drain(self, code: int = Code.NO_ERROR, reason: str = "") -> None:
+        """Take no new channels, and wait until the open ones have ended and everything is written."""
+        if self.closed:
+            return
+        if not self._going_away:
+            self._going_away = True
+            self.engine.go_away(code, reason)
+        await self._until_quiet()
+
+    async def close(self, code: int = Code.NO_ERROR, reason: str = "") -> None:
+        """End in good order: no new channels, the open ones finish, then the connection is closed.
+
+        Channels that this side opened are closed; handlers of the peer's channels may finish. All of it within
+        `close_timeout`; then whatever is left is cut. Silent when the session is over already.
+        """
+        if not self._up.done():
+            self.abort(reason)
+        if not self.closed:
+            try:
+                async with asyncio.timeout(self.config.close_timeout):
+                    for channel in self.channels:
+                        if channel.id % 2 == self.is_client:
+                            await channel.close()
+                    await self.drain(code, reason)
+            except TimeoutError:
+                logger.info("%r still had open channels after %g s", self, self.config.close_timeout)
+        self.engine.close(code, reason)
+        self._turn()
+        await self.wait_closed()
+
+    def abort(self, reason: str = "") -> None:
+        """End now: tell the peer if the line takes it, and drop the connection."""
+        self.engine.close(Code.CANCELLED, reason)
+        self._turn()
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone and the handlers have ended."""
+        if self.transport is None and self.closed and not self._gone.done():
+            self._gone.set_result(None)  # it never had a connection
+        await asyncio.shield(self._gone)
+        if self._tasks:
+            await asyncio.wait(self._tasks - {asyncio.current_task()})  # type: ignore[arg-type]
+
+    def _on_ended(self) -> None:
+        error = self.exception
+        assert error is not None
+        if not self._up.done():
+            self._up.set_exception(error)
+            self._up.exception()  # whether anyone waits for it is the caller's business
+        for waiter in self._pings.values():
+            if not waiter.done():
+                waiter.set_exception(error)
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        for callback in self.on_close:
+            callback(self)
+
+    def _on_disconnected(self) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _is_async(handler: Handler) -> bool:
+    """Whether calling it makes a coroutine: an async function, or an object whose `__call__` is one."""
+    function = getattr(handler, "func", handler)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
