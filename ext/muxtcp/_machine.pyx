@@ -135,43 +135,47 @@ cdef class Machine(Life):
     # Events out
 
     cdef bint pull(self, event_t *event) noexcept nogil:
-        cdef channel_t *channel
         event.kind = NOTHING
         event.channel = NULL
         if self.returned != NULL:
             free(self.returned)
             self.returned = NULL
-        while self.writable_first != NULL:
-            channel = self.writable_first
-            self.writable_first = channel.next_writable
-            if self.writable_first == NULL:
-                self.writable_last = NULL
-            channel.flags &= ~<int>IN_WRITABLE
-            if channel.flags & WANTS_WRITE and channel.state != CLOSED and not channel.flags & RELEASED:
-                channel.flags &= ~<int>WANTS_WRITE
-                event.kind = WRITABLE_EVENT
-                event.channel = channel
+        while True:
+            if self.writable_first != NULL:
+                self.next_told(event)
+            elif self.can_open:
+                self.can_open = self.wants_open = False
+                event.kind = CAN_OPEN_EVENT
+            elif self.phase == OVER:
+                if self.closed_told:
+                    return False
+                self.closed_told = True
+                event.kind = CLOSED_EVENT
+                event.code = self.code
+                event.number = self.ending
+                event.data = self.reason
+                event.size = self.reason_size
+            elif not self.parse(event) and self.phase != OVER and self.writable_first == NULL and not self.can_open:
+                return False                            # bytes are missing
+            if event.kind != NOTHING:
                 return True
-            if channel.state == CLOSED and channel.owner != NULL:
-                event.kind = ENDED_EVENT
-                event.channel = channel
-                return True
+
+    cdef void next_told(self, event_t *event) noexcept nogil:
+        """Take the first channel that has something to report beside its frames."""
+        cdef channel_t *channel = self.writable_first
+        self.writable_first = channel.next_writable
+        if self.writable_first == NULL:
+            self.writable_last = NULL
+        channel.flags &= ~<int>IN_WRITABLE
+        if channel.flags & WANTS_WRITE and channel.state != CLOSED and not channel.flags & RELEASED:
+            channel.flags &= ~<int>WANTS_WRITE
+            event.kind = WRITABLE_EVENT
+            event.channel = channel
+        elif channel.state == CLOSED and channel.owner != NULL:
+            event.kind = ENDED_EVENT
+            event.channel = channel
+        else:
             self.settle(channel)
-        if self.can_open:
-            self.can_open = self.wants_open = False
-            event.kind = CAN_OPEN_EVENT
-            return True
-        while self.phase != OVER and event.kind == NOTHING and self.parse(event):
-            pass
-        if event.kind == NOTHING and self.phase == OVER and not self.closed_told:
-            self.closed_told = True
-            event.kind = CLOSED_EVENT
-            event.channel = NULL
-            event.code = self.code
-            event.number = self.ending
-            event.data = self.reason
-            event.size = self.reason_size
-        return event.kind != NOTHING
 
     cdef int parse(self, event_t *event) noexcept nogil:
         """Take one frame, or the preface. False when bytes are missing."""
