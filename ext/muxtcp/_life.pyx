@@ -65,11 +65,22 @@ cdef class Life(Output):
     cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil:
         """The peer stands at `limit` and would need `need`: note it, and let the window fit one such message."""
         cdef uint64_t most = flow.received + self.settings.max_message + MESSAGE_COST
+        cdef uint64_t window
         if limit > flow.granted:
             return self.violation(_wire.LIMIT_OVERFLOW, "BLOCKED at %llu, but %llu was granted", limit, flow.granted)
         flow.need = min(need, most)
-        if flow != &self.incoming and flow.need > flow.received and flow.window < flow.need - flow.received:
-            flow.window = flow.need - flow.received
+        window = flow.window
+        if flow.lowest < window >> 3 and self.now - flow.since >= self.smoothed:
+            # Its reader had taken nearly everything, and still the sender waits: the window is what holds them up. Seen without
+            # any estimate of the round trip under load, which is longer than the one of an idle PING.
+            window = min(window * 2, self.settings.memory_limit >> (flow != &self.incoming))
+            measure(flow, self.now)
+        if flow.need > flow.received:
+            window = max(window, flow.need - flow.received)         # one whole message must fit
+        if flow == &self.incoming:
+            self.set_session_window(window)
+        else:
+            flow.window = window
         return True
 
     cdef void grant_channel(self, channel_t *channel) noexcept nogil:

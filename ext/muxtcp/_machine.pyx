@@ -327,8 +327,6 @@ cdef class Machine(Life):
         elif kind == _wire.SESSION_BLOCKED:
             if not self.peer_blocked(&self.incoming, numbers[0], numbers[1]):
                 return False
-            if self.incoming.window < self.incoming.need - min(self.incoming.need, self.incoming.received):
-                self.set_session_window(self.incoming.need - self.incoming.received)
             self.grant_session(0)
             if self.incoming.granted < self.incoming.need:
                 self.stuck_at = min(self.stuck_at, self.now + stuck_time())

@@ -335,12 +335,15 @@ cdef class Output:
         if self.used:
             self.next_room = BLOCK          # there is more than a small block takes
         self.seal()
+        if self.room - self.used >= size and self.room >= self.next_room:
+            return 0
         if size < self.next_room:
             size = self.next_room
+        if self.block != NULL:
+            Py_DECREF(<bytes>self.block)
+        self.block = new_bytes(NULL, size)
         if self.block == NULL:
-            self.block = new_bytes(NULL, size)
-            if self.block == NULL:
-                raise MemoryError
+            raise MemoryError
         self.block_start = bytes_start(self.block)
         self.room = size
         return 0
@@ -349,6 +352,11 @@ cdef class Output:
         """End the block: what was written becomes an immutable bytes object of its own."""
         cdef PyObject *block = self.block
         if self.used == 0:
+            return 0
+        if self.used <= COPIED:
+            self.segments.append(PyBytes_FromStringAndSize(self.block_start, self.used))
+            self.sealed += self.used
+            self.used = 0
             return 0
         self.block = NULL
         _PyBytes_Resize(&block, self.used)

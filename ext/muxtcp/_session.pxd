@@ -7,6 +7,9 @@ cdef class SessionCore(ChannelHost):
     cdef readonly object codec
     cdef readonly object transport          # of the present connection, or None
     cdef readonly object clock              # seconds, as loop.time() but finer
+    cdef object lent_view                   # of the memory that the loop reads into, kept while it stays the same
+    cdef char *lent_at
+    cdef size_t lent_size
     cdef bytes storage                      # being filled with a large message
     cdef bint delivering
     cdef bint reading_paused

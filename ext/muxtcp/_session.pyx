@@ -97,7 +97,10 @@ cdef class SessionCore(ChannelHost):
         to = self.engine.receive_space(&size)
         if to == NULL:
             raise MemoryError
-        return PyMemoryView_FromMemory(to, size, PyBUF_WRITE)
+        if to != self.lent_at or size != self.lent_size:
+            self.lent_at, self.lent_size = to, size
+            self.lent_view = PyMemoryView_FromMemory(to, size, PyBUF_WRITE)
+        return self.lent_view
 
     cdef int bytes_arrived(self, Py_ssize_t size) except -1:
         self.engine.received(size, self.clock())
@@ -141,7 +144,7 @@ cdef class SessionCore(ChannelHost):
     # Output
 
     cdef int output_ready(self) except -1:
-        if not self.turn_due:
+        if not self.turn_due and not self.delivering:           # a dispatch writes at its end anyway
             self.turn_due = True
             self.loop.call_soon(self._turn)
         return 0
