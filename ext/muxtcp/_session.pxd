@@ -31,6 +31,7 @@ cdef class SessionCore(ChannelHost):
     cdef int writing_paused(self) except -1
     cdef int writing_resumed(self) except -1
     # inside
+    cdef int write(self, list segments) except -1
     cdef int deliver(self) except -1
     cdef int report(self, event_t *event) except -1
     cdef int end(self, exc) except -1

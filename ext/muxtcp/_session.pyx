@@ -29,7 +29,7 @@ from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, UP
-from ._output cimport PING_SLOT
+from ._output cimport BLOCK, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
 
 logger = logging.getLogger("muxtcp")
@@ -165,12 +165,31 @@ cdef class SessionCore(ChannelHost):
                 break
             if self.transport.is_closing():
                 return 0
-            if len(segments) == 1:
-                self.transport.write(segments[0])
-            else:
-                self.transport.writelines(segments)
+            self.write(segments)
         if not self.delivering and engine.writable_first != NULL:
             self.output_ready()                                 # their turn comes when no user code is running
+        return 0
+
+    cdef int write(self, list segments) except -1:
+        """Hand segments to the transport in system calls that stay below the size where loopback becomes five times slower."""
+        cdef list group = []
+        cdef Py_ssize_t left = BLOCK
+        cdef Py_ssize_t size
+        for segment in segments:
+            size = len(segment)
+            while size > left:
+                view = memoryview(segment)
+                group.append(view[:left])
+                self.transport.writelines(group)
+                segment = view[left:]
+                size -= left
+                group, left = [], BLOCK
+            group.append(segment)
+            left -= size
+        if len(group) == 1:
+            self.transport.write(group[0])
+        elif group:
+            self.transport.writelines(group)
         return 0
 
     # Events
