@@ -14,6 +14,7 @@ cdef class ChannelHost:
     # What a channel needs of its session; the session itself is in _session.
     cdef readonly Engine engine
     cdef readonly object loop
+    cdef object create_future           # of the loop
     cdef object failure                 # the exception that ended the session, or None
     cdef bint turn_due                  # a turn is scheduled
     cdef int woken                      # tasks woken in this dispatch
@@ -68,6 +69,7 @@ cdef class Channel:
     cdef int clear(self) except -1
     cdef object take(self, int mode)
     cdef object over(self, int mode)
+    cdef object sleep(self)
     cdef int wake_receiver(self) except -1
     cdef int wake_all(self) except -1
     cdef int wake_sender(self) except -1

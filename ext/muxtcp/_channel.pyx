@@ -77,7 +77,8 @@ cdef class Receive:
 
     cdef Channel channel
     cdef int mode
-    cdef object waiting                 # the coroutine that waits, once waiting was necessary
+    cdef object future                  # the wake-up, while it waits for one
+    cdef object steps                   # what that future's own `await` does
 
     def __await__(self):
         return self
@@ -99,25 +100,47 @@ cdef class Receive:
         raise StopIteration(returned)
 
     def throw(self, kind, value=None, traceback=None):
-        if self.waiting is not None:
-            return self.waiting.throw(kind if value is None else value)
+        self.close()
         raise kind if value is None else value
 
     def close(self):
-        if self.waiting is not None:
-            self.waiting.close()
+        """Stop waiting. A wake-up that has come already is the next receiver's."""
+        if self.future is None:
+            return
+        future, self.future, self.steps = self.future, None, None
+        self.channel.receivers.remove(future)
+        if future.cancelled() or not future.done():
+            self.channel.sleeping -= 1
+        elif self.channel.count and self.channel.sleeping:
+            self.channel.wake_receiver()
 
 
 cdef int receive_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
     cdef Receive receive = <Receive>self
-    if receive.waiting is None:
-        if receive.channel.count:
-            value = receive.channel.take(receive.mode)
-            Py_INCREF(value)
-            result[0] = <PyObject *>value
-            return PYGEN_RETURN
-        receive.waiting = receive.channel._receive(receive.mode)
-    return PyIter_Send(<PyObject *>receive.waiting, arg, result)
+    cdef Channel channel = receive.channel
+    cdef int status
+    while True:
+        if receive.future is None:
+            if channel.count:
+                value = channel.take(receive.mode)
+                Py_INCREF(value)
+                result[0] = <PyObject *>value
+                return PYGEN_RETURN
+            channel.over(receive.mode)
+            receive.future = channel.sleep()
+            receive.steps = receive.future.__await__()
+        try:
+            status = PyIter_Send(<PyObject *>receive.steps, <PyObject *>None, result)
+        except BaseException:
+            receive.close()
+            raise
+        if status == PYGEN_NEXT:
+            return PYGEN_NEXT
+        Py_DECREF(<object>result[0])
+        channel.receivers.remove(receive.future)
+        receive.future = receive.steps = None
+        if channel.count > 1 and channel.sleeping:
+            channel.wake_receiver()
 
 
 cdef PyObject *receive_next(PyObject *self) except? NULL:
@@ -298,30 +321,16 @@ cdef class Channel:
             listener.on_closed(self, self.failure)
         self.credit_moved()
 
-    async def _receive(self, int mode):
-        """Wait until there is something to take, or nothing to come any more."""
+    cdef object sleep(self):
+        """The wake-up of one more receiver, which must take it out of `receivers` again."""
         if self.listener is not None:
             raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a listener receives from this channel")
-        while not self.count:
-            self.over(mode)
-            waiter = self.host.loop.create_future()
-            if self.receivers is None:
-                self.receivers = []
-            self.receivers.append(waiter)
-            self.sleeping += 1
-            try:
-                await waiter
-            except BaseException:
-                if waiter.cancelled():
-                    self.sleeping -= 1
-                elif self.count and self.sleeping:              # woken and cancelled at once: the message is the next one's
-                    self.wake_receiver()
-                raise
-            finally:
-                self.receivers.remove(waiter)
-        if self.count > 1 and self.sleeping:
-            self.wake_receiver()
-        return self.take(mode)
+        future = self.host.create_future()
+        if self.receivers is None:
+            self.receivers = []
+        self.receivers.append(future)
+        self.sleeping += 1
+        return future
 
     cdef object take(self, int mode):
         cdef bytes message
@@ -496,7 +505,7 @@ cdef class Channel:
             if result > 0:
                 return
             self._raise_unsendable(result, data)
-        waiter = self.host.loop.create_future()
+        waiter = self.host.create_future()
         if self.senders is None:
             self.senders = []
         self.senders.append(waiter)
@@ -509,7 +518,7 @@ cdef class Channel:
                     accepted = True
                     return
                 self._raise_unsendable(result, data)
-                woken, waiter = waiter, self.host.loop.create_future()
+                woken, waiter = waiter, self.host.create_future()
                 self.senders[self.senders.index(woken)] = waiter
         finally:
             self.senders.remove(waiter)

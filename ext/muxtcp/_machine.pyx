@@ -155,10 +155,14 @@ cdef class Machine(Life):
                 event.number = self.ending
                 event.data = self.reason
                 event.size = self.reason_size
-            elif not self.parse(event) and self.phase != OVER and self.writable_first == NULL and not self.can_open:
+            elif not self.parse(event) and not self.has_news():
                 return False                            # bytes are missing
             if event.kind != NOTHING:
                 return True
+
+    cdef bint has_news(self) noexcept nogil:
+        """Whether pull() has something to report that no frame brought."""
+        return self.writable_first != NULL or self.can_open or self.phase == OVER and not self.closed_told
 
     cdef void next_told(self, event_t *event) noexcept nogil:
         """Take the first channel that has something to report beside its frames."""

@@ -48,6 +48,8 @@ cdef class SessionCore(ChannelHost):
         self.engine = engine
         self.engine.congested = True                            # until there is a connection
         self.loop = loop
+        self.create_future = loop.create_future
+        self.turn = self._turn
         self.config = config
         self.codec = codec
         self.timer_at = INFINITY
@@ -126,6 +128,7 @@ cdef class SessionCore(ChannelHost):
             self.deliver()
         if self.failure is None:
             self.end(SessionLost(cause="the connection was closed"))
+        self.turn = None
         self._on_disconnected()
         return 0
 
@@ -144,15 +147,19 @@ cdef class SessionCore(ChannelHost):
     # Output
 
     cdef int output_ready(self) except -1:
-        if not self.turn_due and not self.delivering:           # a dispatch writes at its end anyway
+        # a dispatch writes at its end anyway; and after the end there is nothing to write
+        if not self.turn_due and not self.delivering and self.turn is not None:
             self.turn_due = True
-            self.loop.call_soon(self._turn)
+            self.loop.call_soon(self.turn)
         return 0
 
     def _turn(self):
         self.turn_due = False
         self.flush()
-        self.deliver()
+        if self.reading_paused or self.engine.has_news():
+            self.deliver()
+        elif self.quiet is not None:
+            self._check_quiet()
 
     cdef int flush(self) except -1:
         cdef Engine engine = self.engine
