@@ -385,8 +385,7 @@ class Session(SessionCore):
         """End now: tell the peer if the line takes it, and drop the connection."""
         self.engine.close(Code.CANCELLED, reason)
         self._turn()
-        if self.transport is not None:
-            self.transport.abort()
+        self._abort_connection()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone and the handlers have ended."""

@@ -6,6 +6,9 @@ cdef class SessionCore(ChannelHost):
     cdef readonly object config
     cdef readonly object codec
     cdef readonly object transport          # of the present connection, or None
+    cdef object call_soon
+    cdef object write_one                   # transport.write
+    cdef bint shut                          # the transport takes no more writes
     cdef object turn                        # self._turn, bound once; a cycle that the end cuts
     cdef readonly object clock              # seconds, as loop.time() but finer
     cdef object lent_view                   # of the memory that the loop reads into, kept while it stays the same

@@ -49,6 +49,7 @@ cdef class SessionCore(ChannelHost):
         self.engine.congested = True                            # until there is a connection
         self.loop = loop
         self.create_future = loop.create_future
+        self.call_soon = loop.call_soon
         self.turn = self._turn
         self.config = config
         self.codec = codec
@@ -85,6 +86,7 @@ cdef class SessionCore(ChannelHost):
 
     cdef int connection_made(self, transport) except -1:
         self.transport = transport
+        self.write_one = transport.write
         self.engine.congested = False
         self.set_timer()
         self.flush()
@@ -114,11 +116,12 @@ cdef class SessionCore(ChannelHost):
         self.engine.received_eof(self.clock())
         self.deliver()
         if self.transport is not None:
+            self.shut = True
             self.transport.close()
         return 0
 
     cdef int connection_lost(self, exc) except -1:
-        self.transport = None
+        self.transport = self.write_one = None
         self.connection_error = exc
         if self.timer is not None:
             self.timer.cancel()
@@ -150,7 +153,7 @@ cdef class SessionCore(ChannelHost):
         # a dispatch writes at its end anyway; and after the end there is nothing to write
         if not self.turn_due and not self.delivering and self.turn is not None:
             self.turn_due = True
-            self.loop.call_soon(self.turn)
+            self.call_soon(self.turn)
         return 0
 
     def _turn(self):
@@ -170,9 +173,12 @@ cdef class SessionCore(ChannelHost):
             segments = engine.collect(WRITE_SIZE)
             if not segments:
                 break
-            if self.transport.is_closing():
-                return 0
-            self.write(segments)
+            if self.shut:
+                return 0                                        # write() after close() raises
+            if len(segments) == 1 and len(segments[0]) <= BLOCK:
+                self.write_one(segments[0])
+            else:
+                self.write(segments)
         if not self.delivering and engine.writable_first != NULL:
             self.output_ready()                                 # their turn comes when no user code is running
         return 0
@@ -193,9 +199,7 @@ cdef class SessionCore(ChannelHost):
                 group, left = [], BLOCK
             group.append(segment)
             left -= size
-        if len(group) == 1:
-            self.transport.write(group[0])
-        elif group:
+        if group:
             self.transport.writelines(group)
         return 0
 
@@ -425,6 +429,9 @@ cdef class SessionCore(ChannelHost):
 
         A socket closed with unread input sends RST, which destroys at the peer what we have just sent.
         """
+        if self.shut:
+            return
+        self.shut = True
         if self.eof_seen or not self.transport.can_write_eof():
             self.transport.close()
         elif not self.transport.is_closing():
@@ -435,6 +442,11 @@ cdef class SessionCore(ChannelHost):
         if self.timer is not None:
             self.timer.cancel()
         self.timer = self.loop.call_later(self.config.close_timeout, self.transport.abort)
+
+    def _abort_connection(self):
+        self.shut = True
+        if self.transport is not None:
+            self.transport.abort()
 
     # Time
 
@@ -459,7 +471,7 @@ cdef class SessionCore(ChannelHost):
         if self.congested_since and now - self.congested_since >= self.config.write_timeout:
             reason = f"the peer has taken nothing for {now - self.congested_since:.1f} s".encode()
             self.engine.close_session(Code.TIMEOUT, PyBytes_AS_STRING(reason), len(reason))
-            self.transport.abort()
+            self._abort_connection()
         else:
             self.engine.unsent = self._unsent()
             self.engine.tick(now)
