@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 
 from ._engine cimport Engine
 from ._table cimport channel_t
+from ._wakeup cimport Wakeup
 
 cdef enum Mode:                         # what a receive awaits
     ONE = 0                             # recv(): a message, or EndOfStream
@@ -17,7 +18,9 @@ cdef class ChannelHost:
     cdef object create_future           # of the loop
     cdef object failure                 # the exception that ended the session, or None
     cdef bint turn_due                  # a turn is scheduled
-    cdef int woken                      # tasks woken in this dispatch
+    cdef bint delivering                # reporting what the engine understood: nothing is written, no task runs
+    cdef list awake                     # wake-ups of receivers, fired when all is delivered
+    cdef int woken                      # other tasks woken in this dispatch, through the loop
     cdef int output_ready(self) except -1               # something to write: schedule a turn
     cdef int flush(self) except -1                      # write now
 
@@ -46,7 +49,7 @@ cdef class Channel:
     cdef size_t first
     cdef size_t count
     cdef size_t room
-    cdef list receivers                 # futures of tasks that wait
+    cdef list receivers                 # wake-ups of tasks that wait
     cdef int sleeping                   # how many of them were not woken yet
     cdef ChannelListener listener
     cdef bint finished                  # the peer has sent everything
@@ -69,7 +72,7 @@ cdef class Channel:
     cdef int clear(self) except -1
     cdef object take(self, int mode)
     cdef object over(self, int mode)
-    cdef object sleep(self)
+    cdef Wakeup sleep(self)
     cdef int wake_receiver(self) except -1
     cdef int wake_all(self) except -1
     cdef int wake_sender(self) except -1

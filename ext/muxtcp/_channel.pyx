@@ -23,6 +23,7 @@ from muxtcp.errors import (
 
 from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN
 from ._table cimport CLOSED, OURS
+from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
 logger = logging.getLogger("muxtcp")
 
@@ -64,7 +65,6 @@ cdef extern from *:
     void muxtcp_install(int index, PyTypeObject *type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1,
                         PyObject *(*next)(PyObject *) except? NULL)
     void muxtcp_return(PyObject *value)
-    int PyIter_Send(PyObject *iterator, PyObject *arg, PyObject **result) except? -1
     enum:
         PYGEN_RETURN
         PYGEN_NEXT
@@ -77,8 +77,7 @@ cdef class Receive:
 
     cdef Channel channel
     cdef int mode
-    cdef object future                  # the wake-up, while it waits for one
-    cdef object steps                   # what that future's own `await` does
+    cdef Wakeup wakeup                  # while it waits for one
 
     def __await__(self):
         return self
@@ -105,11 +104,12 @@ cdef class Receive:
 
     def close(self):
         """Stop waiting. A wake-up that has come already is the next receiver's."""
-        if self.future is None:
+        cdef Wakeup wakeup = self.wakeup
+        if wakeup is None:
             return
-        future, self.future, self.steps = self.future, None, None
-        self.channel.receivers.remove(future)
-        if future.cancelled() or not future.done():
+        self.wakeup = None
+        self.channel.receivers.remove(wakeup)
+        if wakeup.state != AWAKE:
             self.channel.sleeping -= 1
         elif self.channel.count and self.channel.sleeping:
             self.channel.wake_receiver()
@@ -118,29 +118,24 @@ cdef class Receive:
 cdef int receive_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
     cdef Receive receive = <Receive>self
     cdef Channel channel = receive.channel
-    cdef int status
-    while True:
-        if receive.future is None:
-            if channel.count:
-                value = channel.take(receive.mode)
-                Py_INCREF(value)
-                result[0] = <PyObject *>value
-                return PYGEN_RETURN
-            channel.over(receive.mode)
-            receive.future = channel.sleep()
-            receive.steps = receive.future.__await__()
-        try:
-            status = PyIter_Send(<PyObject *>receive.steps, <PyObject *>None, result)
-        except BaseException:
-            receive.close()
-            raise
-        if status == PYGEN_NEXT:
-            return PYGEN_NEXT
-        Py_DECREF(<object>result[0])
-        channel.receivers.remove(receive.future)
-        receive.future = receive.steps = None
+    if receive.wakeup is not None:
+        if receive.wakeup.state == ASLEEP:
+            raise RuntimeError("resumed before a message came: recv() is awaited by asyncio tasks only")
+        channel.receivers.remove(receive.wakeup)
+        receive.wakeup = None
         if channel.count > 1 and channel.sleeping:
             channel.wake_receiver()
+    if channel.count:
+        value = channel.take(receive.mode)
+        Py_INCREF(value)
+        result[0] = <PyObject *>value
+        return PYGEN_RETURN
+    channel.over(receive.mode)
+    receive.wakeup = channel.sleep()
+    receive.wakeup._asyncio_future_blocking = True
+    Py_INCREF(receive.wakeup)
+    result[0] = <PyObject *>receive.wakeup
+    return PYGEN_NEXT
 
 
 cdef PyObject *receive_next(PyObject *self) except? NULL:
@@ -321,16 +316,17 @@ cdef class Channel:
             listener.on_closed(self, self.failure)
         self.credit_moved()
 
-    cdef object sleep(self):
+    cdef Wakeup sleep(self):
         """The wake-up of one more receiver, which must take it out of `receivers` again."""
         if self.listener is not None:
             raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a listener receives from this channel")
-        future = self.host.create_future()
+        cdef Wakeup wakeup = Wakeup.__new__(Wakeup)
+        wakeup.loop = self.host.loop
         if self.receivers is None:
             self.receivers = []
-        self.receivers.append(future)
+        self.receivers.append(wakeup)
         self.sleeping += 1
-        return future
+        return wakeup
 
     cdef object take(self, int mode):
         cdef bytes message
@@ -453,11 +449,15 @@ cdef class Channel:
         return 0
 
     cdef int wake_receiver(self) except -1:
-        for waiter in self.receivers:
-            if not waiter.done():
+        cdef Wakeup wakeup
+        for wakeup in self.receivers:
+            if wakeup.state == ASLEEP:
                 self.sleeping -= 1
-                waiter.set_result(None)
-                self.host.woken += 1
+                wakeup.state = AWAKE
+                if self.host.delivering:
+                    self.host.awake.append(wakeup)
+                else:
+                    wakeup.fire_soon()
                 return 0
         return 0
 

@@ -15,7 +15,7 @@ cdef class SessionCore(ChannelHost):
     cdef char *lent_at
     cdef size_t lent_size
     cdef bytes storage                      # being filled with a large message
-    cdef bint delivering
+    cdef bint firing                        # running the tasks that were woken: what they write goes out together
     cdef bint reading_paused
     cdef bint eof_seen
     cdef double congested_since             # loop time; 0: not congested
@@ -37,6 +37,7 @@ cdef class SessionCore(ChannelHost):
     # inside
     cdef int write(self, list segments) except -1
     cdef int deliver(self) except -1
+    cdef int fire(self) except -1
     cdef int report(self, event_t *event) except -1
     cdef int end(self, exc) except -1
     cdef int detach(self, Channel channel) except -1

@@ -6,6 +6,7 @@ loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses 
 """
 
 import asyncio
+from asyncio import current_task
 import fcntl
 import logging
 import struct
@@ -31,6 +32,7 @@ from ._handshake cimport decode_open, encode_open
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, UP
 from ._output cimport BLOCK, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
+from ._wakeup cimport Wakeup
 
 logger = logging.getLogger("muxtcp")
 
@@ -55,6 +57,7 @@ cdef class SessionCore(ChannelHost):
         self.codec = codec
         self.timer_at = INFINITY
         self.opening = []
+        self.awake = []
         # uvloop's loop.time() is the same clock, but in milliseconds and as of the last poll: too coarse for round trips.
         self.clock = time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
 
@@ -151,7 +154,7 @@ cdef class SessionCore(ChannelHost):
 
     cdef int output_ready(self) except -1:
         # a dispatch writes at its end anyway; and after the end there is nothing to write
-        if not self.turn_due and not self.delivering and self.turn is not None:
+        if not self.turn_due and not self.delivering and not self.firing and self.turn is not None:
             self.turn_due = True
             self.call_soon(self.turn)
         return 0
@@ -245,6 +248,8 @@ cdef class SessionCore(ChannelHost):
             self.reading_paused = False
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
+        if self.awake:
+            self.fire()
         if self.woken:
             self.output_ready()                                 # behind the tasks that were just woken
         elif not self.turn_due and engine.has_output():
@@ -253,6 +258,22 @@ cdef class SessionCore(ChannelHost):
             self._check_quiet()
         if engine.due() < self.timer_at:
             self.set_timer()
+        return 0
+
+    cdef int fire(self) except -1:
+        """Run the tasks whose message has come."""
+        cdef list awake = self.awake
+        cdef Wakeup wakeup
+        self.awake = []
+        if self.firing or current_task(self.loop) is not None:  # called from a task: no other may run inside it
+            for wakeup in awake:
+                wakeup.fire_soon()
+            self.woken += 1
+            return 0
+        self.firing = True
+        for wakeup in awake:
+            wakeup.fire()
+        self.firing = False
         return 0
 
     cdef int report(self, event_t *event) except -1:

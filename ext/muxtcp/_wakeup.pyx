@@ -1,0 +1,83 @@
+"""Wakeup: a future that can run its task at once.
+
+An asyncio future schedules its task: a handle, a context copy and another turn of the loop for each message, which is most of what a
+small echo costs. A wake-up follows the same protocol as seen from a task (`_asyncio_future_blocking`, `add_done_callback` with a
+context, `cancel`, `result`), but when bytes have arrived and everything is delivered, the session runs the tasks that wait from there:
+the engine is at rest then, and no task is running. Everywhere else (a cancellation, a close from another task) it goes through the loop
+as a future does.
+"""
+
+from asyncio import CancelledError, InvalidStateError
+
+cimport cython
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Wakeup:
+    # The future protocol, for the task
+
+    def get_loop(self):
+        return self.loop
+
+    def add_done_callback(self, callback, *, context=None):
+        if self.callback is not None:
+            raise RuntimeError("a wake-up is awaited by one task")
+        self.callback = callback
+        self.context = context
+        if self.state != ASLEEP:
+            self.fire_soon()
+
+    def remove_done_callback(self, callback):
+        if self.callback != callback:
+            return 0
+        self.callback = None
+        return 1
+
+    def cancel(self, msg=None):
+        if self.state != ASLEEP:
+            return False
+        self.state = CANCELLED
+        self.message = msg
+        self.fire_soon()
+        return True
+
+    def done(self):
+        return self.state != ASLEEP
+
+    def cancelled(self):
+        return self.state == CANCELLED
+
+    def result(self):
+        if self.state == CANCELLED:
+            raise CancelledError() if self.message is None else CancelledError(self.message)
+        if self.state == ASLEEP:
+            raise InvalidStateError("not woken yet")
+
+    def exception(self):
+        self.result()
+
+    def _make_cancelled_error(self):
+        return CancelledError() if self.message is None else CancelledError(self.message)
+
+    # For the channel
+
+    cdef int fire(self) except -1:
+        callback, self.callback = self.callback, None
+        if callback is None:
+            return 0                                # not awaited yet: add_done_callback will see that it is awake
+        try:
+            self.context.run(callback, self)
+        except BaseException as error:              # SystemExit and KeyboardInterrupt leave the loop, not a protocol's callback
+            self.loop.call_soon(throw, error)
+        return 0
+
+    cdef int fire_soon(self) except -1:
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            self.loop.call_soon(callback, self, context=self.context)
+        return 0
+
+
+def throw(error):
+    raise error
