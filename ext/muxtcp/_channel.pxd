@@ -35,6 +35,7 @@ cdef class ChannelListener:
 cdef class Channel:
     # identity
     cdef ChannelHost host
+    cdef Engine engine
     cdef channel_t *state               # NULL once it was closed or reset by us
     cdef readonly uint64_t id
     cdef readonly str name

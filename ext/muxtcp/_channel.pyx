@@ -241,6 +241,7 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
     cdef Channel channel = Channel.__new__(Channel)
     name, meta, mode, priority, deadline_ms, traceparent = opening
     channel.host = host
+    channel.engine = host.engine
     channel.state = state
     channel.id = state.id
     channel.name = name
@@ -256,15 +257,15 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
 
 
 @cython.final
-@cython.no_gc_clear                     # __dealloc__ needs `host`
+@cython.no_gc_clear                     # __dealloc__ needs `engine` and `host`
 cdef class Channel:
     def __init__(self):
         raise TypeError("channels come from session.open() and from the peer")
 
     def __dealloc__(self):
         if self.state != NULL:
-            self.host.engine.release_channel(self.state)
-            if self.host.failure is None:
+            self.engine.release_channel(self.state)
+            if self.host.engine is not None and self.host.failure is None:      # the collector may have cleared the session first
                 self.host.output_ready()
         while self.count:
             self.pop()
@@ -309,7 +310,7 @@ cdef class Channel:
             message = self.pop()
             listener.message(self, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
             if self.state != NULL:
-                self.host.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+                self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
         if self.finished:
             listener.on_eof(self)
         if self.failure is not None:
@@ -336,13 +337,13 @@ cdef class Channel:
             while self.count:
                 message = self.pop()
                 if self.state != NULL:
-                    self.host.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+                    self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
                 batch.append(message if self.codec is None else self.codec.decode(message))
             self.credit_moved()
             return batch
         message = self.pop()
         if self.state != NULL:
-            self.host.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+            self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
             self.credit_moved()
         return message if self.codec is None else self.codec.decode(message)
 
@@ -360,7 +361,7 @@ cdef class Channel:
             raise ChannelClosed(channel_id=self.id, name=self.name)
 
     cdef int credit_moved(self) except -1:
-        if not self.host.turn_due and self.host.engine.has_output():
+        if not self.host.turn_due and self.engine.has_output():
             self.host.output_ready()
         return 0
 
@@ -382,7 +383,7 @@ cdef class Channel:
         Py_INCREF(message)
         self.ring[(self.first + self.count) & (self.room - 1)] = <PyObject *>message
         if self.count == 0:
-            self.unread_since = self.host.engine.now
+            self.unread_since = self.engine.now
         self.count += 1
         return 0
 
@@ -404,7 +405,7 @@ cdef class Channel:
         if self.listener is not None:
             self.listener.message(self, data, size)
             if self.state != NULL:
-                self.host.engine.consumed(self.state, size)
+                self.engine.consumed(self.state, size)
             return 0
         self.push(whole if whole is not None else PyBytes_FromStringAndSize(data, size))
         if self.sleeping:
@@ -445,7 +446,7 @@ cdef class Channel:
         if self.listener is not None:
             self.listener.on_writable(self)
         if self.state != NULL and not self.senders:
-            self.host.engine.stop_waiting(self.state)           # nobody used what was promised: others may
+            self.engine.stop_waiting(self.state)           # nobody used what was promised: others may
         return 0
 
     cdef int wake_receiver(self) except -1:
@@ -526,11 +527,11 @@ cdef class Channel:
                 if accepted or waiter.done():                   # the turn, used or given up, passes on
                     self.wake_sender()
             elif not accepted and self.state != NULL:
-                self.host.engine.stop_waiting(self.state)
+                self.engine.stop_waiting(self.state)
 
     def _raise_unsendable(self, int result, bytes data):
         if result == TOO_LARGE:
-            raise MessageTooLarge(size=len(data), limit=self.host.engine.peer_max_message)
+            raise MessageTooLarge(size=len(data), limit=self.engine.peer_max_message)
         if result == IS_OVER:
             if self.failure is not None:
                 again = copy(self.failure)
@@ -539,7 +540,7 @@ cdef class Channel:
             raise ChannelClosed(channel_id=self.id, name=self.name)
 
     cdef int try_send(self, bytes message) except? -100:
-        cdef Engine engine = self.host.engine
+        cdef Engine engine = self.engine
         cdef int result
         if self.state == NULL:
             return IS_OVER
@@ -584,7 +585,7 @@ cdef class Channel:
     async def send_eof(self):
         if self.failure is not None or self.state == NULL:
             self._raise_unsendable(IS_OVER, b"")
-        self.host.engine.finish_channel(self.state)
+        self.engine.finish_channel(self.state)
         self.wake_senders_for_good()
         self.host.output_ready()
 
@@ -608,7 +609,7 @@ cdef class Channel:
         if self.state == NULL:
             return
         said = reason.encode()[:255].decode("utf-8", "ignore").encode()
-        self.host.engine.reset_channel(self.state, code, PyBytes_AS_STRING(said), len(said))
+        self.engine.reset_channel(self.state, code, PyBytes_AS_STRING(said), len(said))
         self.let_go()
         self.clear()
         if self.failure is None:
@@ -628,7 +629,7 @@ cdef class Channel:
         cdef bint kept = state.owner != NULL
         self.state = NULL
         state.owner = NULL
-        self.host.engine.release_channel(state)
+        self.engine.release_channel(state)
         if self.host.failure is None:
             self.host.output_ready()
         if kept:

@@ -17,6 +17,7 @@ cdef class SessionCore(ChannelHost):
     cdef bytes storage                      # being filled with a large message
     cdef bint firing                        # running the tasks that were woken: what they write goes out together
     cdef bint reading_paused
+    cdef int backlog                        # most channels that are accepted in one dispatch
     cdef bint eof_seen
     cdef double congested_since             # loop time; 0: not congested
     cdef object timer

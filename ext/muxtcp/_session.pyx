@@ -38,7 +38,6 @@ logger = logging.getLogger("muxtcp")
 
 cdef enum:
     EVENTS_A_TURN = 4_096           # then others get the loop: at about 100 ns each, half a millisecond
-    OPENS_A_TURN = 256              # a new channel costs a task: a hundred times as much
     WRITE_SIZE = 262_144            # asked of the engine at once: several large messages in one writelines
 
 VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol
@@ -52,8 +51,8 @@ cdef class SessionCore(ChannelHost):
         self.loop = loop
         self.create_future = loop.create_future
         self.call_soon = loop.call_soon
-        self.turn = self._turn
         self.config = config
+        self.backlog = config.accept_backlog
         self.codec = codec
         self.timer_at = INFINITY
         self.opening = []
@@ -90,6 +89,7 @@ cdef class SessionCore(ChannelHost):
     cdef int connection_made(self, transport) except -1:
         self.transport = transport
         self.write_one = transport.write
+        self.turn = self._turn                                  # a cycle, until the connection is lost
         self.engine.congested = False
         self.set_timer()
         self.flush()
@@ -214,7 +214,7 @@ cdef class SessionCore(ChannelHost):
         cdef Channel channel
         cdef event_t event
         cdef int events = EVENTS_A_TURN
-        cdef int opens = OPENS_A_TURN
+        cdef int opens = self.backlog                           # a new channel costs a task: a hundred messages
         if self.delivering:
             return 0                                            # called from a callback: the loop below goes on
         self.delivering = True
