@@ -1,6 +1,7 @@
 """Many independent, flow-controlled channels of messages over one TCP connection.
 
-    async with muxtcp.serve(handler, "127.0.0.1", 7777):                  # handler(channel) for each incoming channel
+Example:
+    async with muxtcp.serve(handler, "127.0.0.1", 7777):  # handler(channel) for each incoming channel
         async with muxtcp.connect("127.0.0.1", 7777) as session:
             async with session.open("echo") as channel:
                 await channel.send(b"hello")

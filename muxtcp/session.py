@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,9 +19,7 @@ from muxtcp.errors import (
     ChannelError,
     Code,
     HandshakeError,
-    LocalProtocolError,
     MuxError,
-    ProtocolError,
     SessionClosed,
 )
 
@@ -34,7 +32,7 @@ Handler = Callable[[Channel], Awaitable[None] | None]
 
 
 class Priority(IntEnum):
-    """Whose messages go first when there is more to send than the line takes. The sender's own business: not a promise."""
+    """Whose messages go first when more waits than the line takes: the sender's own business, not a promise."""
 
     URGENT = 0
     HIGH = 1
@@ -70,8 +68,8 @@ class Session(SessionCore):
         client: whether this side dialled.
         config: limits and deadlines.
         handler: called with each channel that the peer opens. An async function runs as a task of its own, and the
-            channel is closed when it returns; a plain function returns at once, usually after `channel.listen(...)`, and
-            the channel stays open until it is closed. None refuses every channel with NOT_FOUND.
+            channel is closed when it returns; a plain function returns at once, usually after `channel.listen(...)`,
+            and the channel stays open until it is closed. None refuses every channel with NOT_FOUND.
         codec: turns messages into bytes and back, for every channel that is not opened with its own; None for bytes.
         meta: what the peer sees as `peer_meta`: text to text, at most 16 KiB with `auth`.
         auth: credentials that a client shows.
@@ -212,7 +210,7 @@ class Session(SessionCore):
     ) -> Opening:
         """Open a channel: `channel = await session.open("echo")` or `async with session.open("echo") as channel:`.
 
-        There is no reply to wait for: messages may be sent at once. Waits only while the peer's `max_channels` are in use.
+        There is no reply to wait for: messages may be sent at once. Waits only while the peer's `max_channels` are used.
 
         Args:
             name: at most 255 bytes of UTF-8.
@@ -424,4 +422,4 @@ class Session(SessionCore):
 def _is_async(handler: Handler) -> bool:
     """Whether calling it makes a coroutine: an async function, or an object whose `__call__` is one."""
     function = getattr(handler, "func", handler)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from itertools import zip_longest
@@ -14,6 +15,12 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # not a Unix: how much the kernel holds of a connection cannot be asked there
+    fcntl = None  # type: ignore[assignment]
 
 STAGGER = 0.25  # seconds between the starts of two attempts in one dial: the figure of RFC 8305
 SCHEMES = {"tcp": False, "tls": True, "unix": False}  # and whether TLS is meant
@@ -267,3 +274,13 @@ def _bound(family: socket.AddressFamily, place: Any, backlog: int, reuse_port: b
         sock.close()
         raise
     return sock
+
+
+def unacknowledged(sock: socket.socket | None) -> int:
+    """Bytes written to a TCP socket that the peer's kernel has not acknowledged; 0 where that cannot be known."""
+    if sock is None or fcntl is None:
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+    except (OSError, ValueError):  # not a socket of a stream, or closed already
+        return 0

@@ -21,6 +21,7 @@ from muxtcp.errors import (
     ChannelClosed, ChannelRefused, ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge,
 )
 
+from ._instant cimport DONE, PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN
 from ._table cimport CLOSED, OURS
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
@@ -36,38 +37,6 @@ ChannelStats = namedtuple("ChannelStats", "unread sent received send_credit rece
 HELD = {
     WAIT_PEER: "peer_window", WAIT_SESSION: "session_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory",
 }
-
-
-# The fast awaitables. `await` on them costs neither a future nor a StopIteration raised through Python: two slots are filled in after
-# the types exist: am_send, which CPython 3.11 asks first, and tp_iternext, which 3.12 and later call directly.
-
-cdef extern from *:
-    """
-    static PyAsyncMethods muxtcp_async[2];
-    static void muxtcp_install(int index, PyTypeObject *type, int (*send)(PyObject *, PyObject *, PyObject **),
-                               PyObject *(*next)(PyObject *)) {
-        if (type->tp_as_async) muxtcp_async[index] = *type->tp_as_async;
-        muxtcp_async[index].am_send = (sendfunc)send;
-        type->tp_as_async = &muxtcp_async[index];
-        type->tp_iternext = next;
-        PyType_Modified(type);
-    }
-    /* A tuple or an exception as the value would be unpacked by PyErr_SetObject: those need an instance. */
-    static void muxtcp_return(PyObject *value) {
-        if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
-            PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
-            if (stop) { PyErr_SetObject(PyExc_StopIteration, stop); Py_DECREF(stop); }
-        } else {
-            PyErr_SetObject(PyExc_StopIteration, value);
-        }
-    }
-    """
-    void muxtcp_install(int index, PyTypeObject *type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1,
-                        PyObject *(*next)(PyObject *) except? NULL)
-    void muxtcp_return(PyObject *value)
-    enum:
-        PYGEN_RETURN
-        PYGEN_NEXT
 
 
 @cython.final
@@ -147,43 +116,7 @@ cdef PyObject *receive_next(PyObject *self) except? NULL:
     return NULL
 
 
-@cython.final
-cdef class Done:
-    """What send() returns when the message was accepted at once; one for all."""
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise AssertionError("replaced by done_next")
-
-    def send(self, value):
-        raise StopIteration
-
-    def throw(self, kind, value=None, traceback=None):
-        raise kind if value is None else value
-
-    def close(self):
-        pass
-
-
-cdef int done_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
-    Py_INCREF(None)
-    result[0] = <PyObject *>None
-    return PYGEN_RETURN
-
-
-cdef PyObject *done_next(PyObject *self) except? NULL:
-    muxtcp_return(<PyObject *>None)
-    return NULL
-
-
-muxtcp_install(0, <PyTypeObject *>Receive, receive_send, receive_next)
-muxtcp_install(1, <PyTypeObject *>Done, done_send, done_next)
-cdef Done DONE = Done()
+muxtcp_install(<PyTypeObject *>Receive, receive_send, receive_next)
 
 
 @cython.final
@@ -215,6 +148,7 @@ cdef class ChannelHost:
 
 
 cdef class ChannelListener:
+    """Receives without a task: subclass it, override what is of interest, and give it to `Channel.listen()`. See on_message()."""
     cdef int message(self, Channel channel, const char *data, Py_ssize_t size) except -1:
         view = PyMemoryView_FromMemory(<char *>data, size, PyBUF_READ)
         try:
@@ -224,16 +158,16 @@ cdef class ChannelListener:
         return 0
 
     cpdef on_message(self, Channel channel, view):
-        pass
+        """A message; `view` is a memoryview that is valid during this call only. Credit goes back when it returns."""
 
     cpdef on_writable(self, Channel channel):
-        pass
+        """After `send_nowait()` has returned False: it may be tried again."""
 
     cpdef on_eof(self, Channel channel):
-        pass
+        """The peer has sent everything; this side may go on sending."""
 
     cpdef on_closed(self, Channel channel, exc):
-        pass
+        """The channel is over: `exc` says why, None after this side's own close(). The last call."""
 
 
 cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, codec):
@@ -259,6 +193,12 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
 @cython.final
 @cython.no_gc_clear                     # __dealloc__ needs `engine` and `host`
 cdef class Channel:
+    """One logical, ordered, flow-controlled path of messages. From `session.open()`, or given to a handler.
+
+    Receive with recv(), `async for`, batches() or listen(); send with send(), send_nowait() or send_many(); end with send_eof(),
+    close(), reset() or refuse(). A message is bytes, or whatever the codec makes of them.
+    """
+
     def __init__(self):
         raise TypeError("channels come from session.open() and from the peer")
 
@@ -277,11 +217,13 @@ cdef class Channel:
 
     @property
     def session(self):
+        """The session that the channel belongs to."""
         return self.host
 
     # Receiving
 
     def recv(self):
+        """Await the next message. Cancelling takes nothing. Raises EndOfStream after the last, ChannelError, SessionLost."""
         return new_receive(self, ONE)
 
     def __aiter__(self):
@@ -291,17 +233,20 @@ cdef class Channel:
         return new_receive(self, NEXT)
 
     def batches(self):
+        """Iterate over lists of all the messages that are here, at least one each time, until the peer's send_eof()."""
         cdef Batches batches = Batches.__new__(Batches)
         batches.channel = self
         return batches
 
     def recv_nowait(self):
+        """The next message if it is here already, else BlockingIOError; at the end as recv()."""
         if self.count:
             return self.take(ONE)
         self.over(ONE)
         raise BlockingIOError(f"no message is waiting on channel {self.id} ({self.name!r})")
 
     def listen(self, ChannelListener listener not None):
+        """Give what has come and what will come to a listener, in place of recv(). Raises LocalProtocolError if a task receives."""
         cdef bytes message
         if self.receivers:
             raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a task is receiving from this channel")
@@ -481,6 +426,10 @@ cdef class Channel:
     # Sending
 
     def send(self, message):
+        """Await until the message is accepted, whole or not at all. Waits for credit and memory, never for an answer.
+
+        Raises MessageTooLarge, ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost, TypeError.
+        """
         cdef bytes data
         if type(message) is bytes and self.codec is None:
             data = <bytes>message
@@ -564,6 +513,7 @@ cdef class Channel:
         return result
 
     def send_nowait(self, message):
+        """Send now: True; or False where send() would wait, and nothing was sent. Raises as send()."""
         cdef bytes data = message if type(message) is bytes and self.codec is None else self._encoded(message)
         cdef int result
         if self.senders:
@@ -575,6 +525,7 @@ cdef class Channel:
         return False
 
     async def send_many(self, messages):
+        """Send each message of an iterable in order, as send() would; cancelled, the ones accepted so far are sent."""
         for message in messages:
             data = message if type(message) is bytes and self.codec is None else self._encoded(message)
             if self.senders or self.try_send(data) <= 0:
@@ -583,18 +534,17 @@ cdef class Channel:
     # The end
 
     async def send_eof(self):
+        """Say that this side has sent its last message; receiving goes on. What was accepted before arrives first."""
         if self.failure is not None or self.state == NULL:
             self._raise_unsendable(IS_OVER, b"")
         self.engine.finish_channel(self.state)
-        self.wake_senders_for_good()
-        self.host.output_ready()
-
-    def wake_senders_for_good(self):
         for waiter in self.senders or ():
             if not waiter.done():
                 waiter.set_result(None)
+        self.host.output_ready()
 
     async def close(self):
+        """End in good order: what was sent still arrives, what was not received is dropped. Never fails, never waits."""
         if self.state != NULL:
             self.let_go()
             self.clear()
@@ -602,6 +552,7 @@ cdef class Channel:
                 self.tell_closed(None)
 
     async def reset(self, code=Code.CANCELLED, str reason=""):
+        """Kill both halves: the peer's recv() and send() raise ChannelReset(code, reason); a reason has at most 255 bytes."""
         self._reset(code, reason)
 
     def _reset(self, code, str reason):
@@ -617,6 +568,7 @@ cdef class Channel:
             self.tell_closed(self.failure)
 
     async def refuse(self, code=Code.NOT_FOUND, str reason=""):
+        """Decline a channel that the peer opened: there it raises ChannelRefused. Codes 0x10 to 0x1f, else ValueError."""
         if not 0x10 <= code <= 0x1f:
             raise ValueError(f"a refusal has a code from 0x10 to 0x1f, not {code:#x}; for others there is reset()")
         if self.state != NULL and self.state.flags & OURS:
@@ -649,14 +601,20 @@ cdef class Channel:
 
     @property
     def closed(self):
+        """Whether the channel is over: closed or reset by this side, reset by the peer, or its session is gone."""
         return self.state == NULL or self.failure is not None
 
     @property
     def priority(self):
+        """As it was opened: from 0 (urgent) to 3 (bulk)."""
         return self.wish
 
     @property
     def stall(self):
+        """What holds the channel up: (reason, since in loop time), or None.
+
+        Reasons: peer_window, session_window, socket, memory (a send waits for it); reader_idle (messages wait for the user).
+        """
         if self.held and self.senders:
             return Stall(HELD[self.held], self.held_since)
         if self.count and not self.receivers and self.listener is None:
@@ -664,6 +622,7 @@ cdef class Channel:
         return None
 
     def stats(self):
+        """(unread messages; bytes sent, received, send_credit, receive_window); a message counts 64 bytes more than its size."""
         if self.state == NULL:
             return ChannelStats(self.count, 0, 0, 0, 0)
         return ChannelStats(

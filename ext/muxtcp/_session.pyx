@@ -7,10 +7,7 @@ loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses 
 
 import asyncio
 from asyncio import current_task
-import fcntl
 import logging
-import struct
-import termios
 import time
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -24,6 +21,7 @@ from libc.stdint cimport uint64_t
 from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
 )
+from muxtcp.sockets import unacknowledged
 
 from . cimport _machine
 from ._channel cimport Channel, new_channel
@@ -502,11 +500,4 @@ cdef class SessionCore(ChannelHost):
 
     def _unsent(self):
         """Bytes that were handed to the transport and not acknowledged by the peer's kernel."""
-        pending = self.transport.get_write_buffer_size()
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None:
-            try:
-                pending += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
-            except OSError:
-                pass                                            # not a TCP socket: the transport's own count is what there is
-        return pending
+        return self.transport.get_write_buffer_size() + unacknowledged(self.transport.get_extra_info("socket"))

@@ -10,6 +10,8 @@ SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".h", ".js"}
 FOLDERS = ["muxtcp", "ext", "tests", "bench", ".ci"]
 
 ASKED = {
+    "ext/muxtcp/_channel.pyx": "the one object that users hold: both directions and the end work on the same fields",
+    "ext/muxtcp/_session.pyx": "what arrives, what it wakes and what is written for it is one order of events",
     "ext/muxtcp/_machine.pyx": "one parser and its checks: split, its states would be in two places",
     "tests/support/model.py": "the whole machine once more, to be read from top to bottom as the oracle",
 }

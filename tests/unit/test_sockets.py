@@ -1,12 +1,14 @@
 import asyncio
 import errno
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from muxtcp import sockets
-from muxtcp.sockets import Address, dial, listen, url
+from muxtcp.sockets import Address, dial, listen, unacknowledged, url
 
 
 @pytest.mark.parametrize(
@@ -169,3 +171,26 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, places: list[tuple[str, int]]) -
         return [(socket.AF_INET, place) for place in places]
 
     monkeypatch.setattr(sockets, "_places", resolved)
+
+
+def test_what_the_peer_has_not_acknowledged_is_counted() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert unacknowledged(ours) == 0
+        ours.send(bytes(100))
+        assert unacknowledged(ours) >= 100
+        theirs.recv(100)
+        assert unacknowledged(ours) == 0
+    assert unacknowledged(None) == unacknowledged(ours) == 0
+
+
+def test_the_package_imports_where_unix_modules_are_missing() -> None:
+    """As on Windows; asyncio's own Unix half, which needs them here, is loaded first."""
+    code = (
+        "import asyncio, sys\n"
+        "sys.modules |= dict.fromkeys(['fcntl', 'termios', 'uvloop'])\n"
+        "import muxtcp, muxtcp.sockets\n"
+        "print(muxtcp.sockets.unacknowledged(object()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.stdout) == ("", "0\n")
