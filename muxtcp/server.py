@@ -291,28 +291,22 @@ class Server:
         """Make a session of a connection, or close it and count why it came to nothing."""
         session = self._new_session(on_hello=self._admit)
         try:
-            await self._attach(connection, session)
-            await self._establish(session)
-        except (OSError, MuxError) as error:
-            self.counters[_name(error)] += 1
-            logger.info("no session with %s: %s", host or "a local peer", error)
-            return
+            try:
+                await self._attach(connection, session)
+                await session.established()
+            except (OSError, MuxError) as error:
+                self.counters[_name(error)] += 1
+                logger.info("no session with %s: %s", host or "a local peer", error)
+                if session.closed:  # the connection counts among the handshakes until it is gone
+                    await session.wait_closed()
+                return
+        except asyncio.CancelledError:
+            session.abort(GOODBYE)
+            raise
         self.counters["sessions"] += 1
         if not session.closed:
             self.sessions.add(session)
             session.on_close.append(self.sessions.discard)
-
-    async def _establish(self, session: Session) -> None:
-        """Wait for the end of the handshake; if it fails, until the connection is gone, which counts till then."""
-        try:
-            try:
-                await session.established()
-            except (OSError, MuxError):
-                await session.wait_closed()
-                raise
-        except asyncio.CancelledError:
-            session.abort(GOODBYE)
-            raise
 
     async def _attach(self, connection: socket.socket, session: Session) -> None:
         """Give a connection to its session, through TLS if there is a context; close it when that fails."""

@@ -305,7 +305,7 @@ cdef class SessionCore(ChannelHost):
         if kind == _machine.HELLO_EVENT:
             self._on_hello()
         elif kind == _machine.REFUSED_EVENT:
-            self.retry_after = event.number / 1000 if event.number else None
+            self.retry_after = event.number / 1000.0 if event.number else None
         elif kind == _machine.WELCOME_EVENT:
             self._on_up()
         elif kind == _machine.CAN_OPEN_EVENT:

@@ -204,7 +204,7 @@ class TestReconnection:
                     continue
                 for served in list(server.sessions):
                     served.abort("cut")
-                with pytest.raises((SessionLost, SessionClosed)):
+                with pytest.raises((SessionLost, SessionClosed, ChannelRefused)):
                     while True:
                         await echoed(session)
         once = [State.CONNECTING, State.CONNECTED, State.DISCONNECTED]

@@ -65,12 +65,13 @@ class RawPeer:
                 return found
 
     async def rest(self) -> list[Frame]:
-        """Everything that it was ever sent, when the stream has ended."""
+        """Everything that it was ever sent, when the stream has ended; then it closes its own end, as peers do."""
         try:
             while True:
                 await self.frame()
         except EOFError:
             assert not self.buffer, f"the stream ended inside a frame: {bytes(self.buffer[:80])}"
+            self.end()
             return self.heard
 
     async def greet(self, **parameters: Any) -> Frame:
