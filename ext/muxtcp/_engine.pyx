@@ -11,12 +11,14 @@ from libc.string cimport memcpy
 from muxtcp.errors import Code, LocalProtocolError, MessageTooLarge
 
 from . cimport _life, _machine, _wire
+from ._flow cimport MESSAGE_COST
 from ._handshake cimport decode_open, decode_pairs, encode_open
 from ._output cimport IS_OVER, TOO_LARGE, Output
 from ._table cimport RELEASED
 
 MODES = ("rw", "r", "w")
 LARGEST_COLLECTION = <size_t>1 << 62
+LARGEST_CODE = 1 << 62
 
 
 class EventKind(IntEnum):
@@ -188,12 +190,18 @@ cdef class Engine(Machine):
             raise illegal(f"our half of channel {channel} is over")
 
     def reset(self, channel, code, str reason=""):
-        cdef bytes said = reason.encode()[:255]
+        cdef bytes said = reason.encode()[:_wire.MAX_REASON].decode("utf-8", "ignore").encode()
+        if not 0 <= code < LARGEST_CODE:
+            raise ValueError(f"a code is from 0 to 2^62 - 1, not {code}")
         if not self.reset_channel(self.named(channel), code, PyBytes_AS_STRING(said), len(said)):
             raise illegal(f"channel {channel} is over")
 
     def consume(self, channel, size):
-        self.consumed(self.named(channel), size)
+        cdef channel_t *found = self.named(channel)
+        cdef uint64_t unread = found.incoming.received - found.incoming.consumed
+        if not 0 <= size <= <object>unread - MESSAGE_COST:
+            raise illegal(f"channel {channel} has no unread message of {size} bytes")
+        self.consumed(found, size)
 
     def release(self, channel):
         self.release_channel(self.named(channel))

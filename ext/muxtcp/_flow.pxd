@@ -60,6 +60,11 @@ cdef inline bint grant_due(incoming_t *flow) noexcept nogil:
     return next - flow.granted >= flow.window >> 2 or flow.granted < flow.need <= next
 
 
+cdef inline uint64_t lacking(incoming_t *flow) noexcept nogil:
+    """The least window that lets a blocked peer send its message, once all before it is consumed; 0 when it is not blocked."""
+    return flow.need - flow.received if flow.need > flow.granted else 0
+
+
 cdef inline void measure(incoming_t *flow, double now) noexcept nogil:
     """Begin a new measurement."""
     flow.since = now

@@ -63,6 +63,7 @@ cdef class Life(Output):
     cdef bint can_open
     cdef uint64_t last_served       # of the peer's channels, once we are going away
     cdef uint64_t peer_last         # of ours, once the peer is
+    cdef uint64_t abandoned         # ours from this id on are over, because of that
     cdef bint going_away
     cdef bint peer_going_away
     # credit
@@ -108,6 +109,7 @@ cdef class Life(Output):
     cdef void ended(self, channel_t *channel) noexcept nogil
     cdef void return_slot(self, channel_t *channel) noexcept nogil
     cdef void hang_up(self, channel_t *channel) noexcept nogil
+    cdef void offer_slots(self) noexcept nogil
     cdef int raise_limit(self, uint64_t *limit, uint64_t value, const char *what) noexcept nogil
     cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil
     cdef void grant_channel(self, channel_t *channel) noexcept nogil

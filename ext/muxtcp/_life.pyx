@@ -4,6 +4,7 @@ Nothing here reads bytes: the machine (`_machine.pyx`) does, and calls these whe
 in at the same doors.
 """
 
+cimport cython
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -11,11 +12,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from . cimport _wire
-from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_take, consume, grant_due, measure, wanted_window
+from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_take, consume, grant_due, lacking, measure, wanted_window
 from ._handshake cimport encode_parameters
 from ._output cimport BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PING_SLOT, PONG_SLOT
 from ._table cimport (
-    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
+    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
     RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, table_add, table_find, table_remove,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, write_varint
@@ -30,10 +31,11 @@ cdef bytes HTTP_ANSWER = (
 )
 
 
+@cython.no_gc_clear                     # __dealloc__ needs `budget_owner`
 cdef class Life(Output):
     def __cinit__(self):
         self.probe_at = self.stuck_at = self.deadline = INFINITY
-        self.last_served = self.peer_last = UINT64_MAX
+        self.last_served = self.peer_last = self.abandoned = UINT64_MAX
 
     def __dealloc__(self):
         cdef size_t index
@@ -45,8 +47,7 @@ cdef class Life(Output):
             channel = self.table.slots[index]
             if channel != NULL:
                 self.bury(channel)
-                channel.flags |= RELEASED
-                channel.state = CLOSED
+                channel.flags &= ~<int>IN_TABLE
                 self.settle(channel)
         free(self.table.slots)
 
@@ -89,17 +90,20 @@ cdef class Life(Output):
             return
         if self.now - flow.since >= self.smoothed:
             flow.window = wanted_window(
-                flow, self.now, self.smoothed, self.settings.channel_window, max(self.settings.memory_limit >> 1, flow.window)
+                flow, self.now, self.smoothed, max(self.settings.channel_window, lacking(flow)),
+                max(self.settings.memory_limit >> 1, flow.window),
             )
             measure(flow, self.now)
-        flow.granted = flow.consumed + flow.window
-        self.mark_dirty(channel, CREDIT_DIRT)
+        if flow.consumed + flow.window > flow.granted:  # not after the window shrank: a limit never goes back
+            flow.granted = flow.consumed + flow.window
+            self.mark_dirty(channel, CREDIT_DIRT)
 
     cdef void set_session_window(self, uint64_t window) noexcept nogil:
         """Grow or shrink the session's window inside its memory limit and the process's budget."""
         cdef int64_t commitment
         window = min(window, self.settings.memory_limit)
-        commitment = max(window, self.settings.max_message + MESSAGE_COST)
+        # What was granted cannot be taken back: a smaller window frees memory only as the peer uses its credit up.
+        commitment = max(window, self.incoming.granted - self.incoming.consumed, self.settings.max_message + MESSAGE_COST)
         if self.budget != NULL:
             if commitment > self.committed and not budget_take(self.budget, commitment - self.committed):
                 window = min(window, <uint64_t>self.committed)
@@ -117,7 +121,9 @@ cdef class Life(Output):
             return
         if self.now - flow.since >= self.smoothed:
             self.set_session_window(
-                wanted_window(flow, self.now, self.smoothed, self.settings.session_window, self.settings.memory_limit)
+                wanted_window(
+                    flow, self.now, self.smoothed, max(self.settings.session_window, lacking(flow)), self.settings.memory_limit
+                )
             )
             measure(flow, self.now)
             if self.now - self.ping_written_at > 1.0:
@@ -139,13 +145,14 @@ cdef class Life(Output):
     cdef void abandon_unserved(self) noexcept nogil:
         """The peer's GOAWAY says that it never served our channels above its last one: they are over."""
         cdef channel_t *channel
-        cdef uint64_t id = self.next_local
-        while id > self.peer_last + 2 and id > 2:
+        cdef uint64_t id = min(self.next_local, self.abandoned)
+        while id > 2 and id - 2 > self.peer_last:
             id -= 2
             channel = table_find(&self.table, id)
             if channel != NULL and channel.state != CLOSED:
                 channel.state = CLOSED
                 self.ended(channel)
+        self.abandoned = id                                     # each is looked at once, however often the peer says GOAWAY
 
     cdef int step(self, channel_t *channel, int step) noexcept nogil:
         """Move the channel on; when that closed it, take it out."""
@@ -174,9 +181,15 @@ cdef class Life(Output):
         channel.incoming.consumed = channel.incoming.received
         if not channel.flags & OURS:
             self.slots_returned += 1
-            if self.settings.max_channels + self.slots_returned - self.slots_granted > self.settings.max_channels >> 2:
-                self.slots |= CHANNELS_SLOT
+            self.offer_slots()
         self.settle(channel)
+
+    cdef void offer_slots(self) noexcept nogil:
+        """Announce the slots that came back: when they are a quarter of all, or when the peer has no other."""
+        cdef uint64_t back = self.settings.max_channels + self.slots_returned - self.slots_granted
+        cdef uint64_t used = (self.next_remote - 1) >> 1        # ids are consecutive: the next one tells how many there were
+        if back > self.settings.max_channels >> 2 or back and used == self.slots_granted:
+            self.slots |= CHANNELS_SLOT
 
     cdef void finish_written(self, channel_t *channel) noexcept nogil:
         channel.flags &= ~<int>WANTS_FINISH
@@ -197,7 +210,7 @@ cdef class Life(Output):
         channel = channel_new(self.next_local)
         if channel == NULL or not table_add(&self.table, channel):
             raise MemoryError
-        channel.flags = OURS
+        channel.flags |= OURS
         channel.priority = priority
         channel.state = OPEN_STATE if mode == 0 else LOCAL_FINISHED if mode == 1 else REMOTE_FINISHED
         channel.outgoing.limit = self.peer_parameters.channel_limit
@@ -221,14 +234,11 @@ cdef class Life(Output):
         """Both halves are over at once: what was queued is dropped. False: the channel is over already."""
         if after(channel.state, S_RESET) == ILLEGAL:
             return False
-        free(channel.text)
-        channel.text_size = 0
-        channel.text = NULL
         if size:
-            channel.text = <char *>malloc(size)
-            if channel.text != NULL:
-                memcpy(channel.text, reason, size)
-                channel.text_size = size
+            channel.reason = <char *>malloc(size)
+            if channel.reason != NULL:
+                memcpy(channel.reason, reason, size)
+                channel.reason_size = size
         channel.reset_code = code
         channel.flags &= ~<int>(WANTS_FINISH | WANTS_RESET)
         free(channel.partial)
@@ -376,8 +386,11 @@ cdef class Life(Output):
         if slots & CHANNELS_SLOT:
             self.slots_granted = self.settings.max_channels + self.slots_returned
             self.put_record(_wire.CHANNEL_CREDIT, 1, self.slots_granted, 0)
-        if slots & BLOCKED_SLOT and self.credit_waiting_first != NULL:
-            self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
+        if slots & BLOCKED_SLOT:
+            if self.credit_waiting_first != NULL:
+                self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
+            else:
+                self.outgoing.blocked = 0                       # nobody waits any more: the next one must say so itself
         if slots & PING_SLOT:
             if self.pings_timed == 0:
                 self.pings_timed = self.pings

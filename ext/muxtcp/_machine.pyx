@@ -492,6 +492,7 @@ cdef class Machine(Life):
                 _wire.TOO_MANY_CHANNELS, "OPEN of channel %llu is over the limit of %llu channels", id, self.slots_granted
             )
         self.next_remote += 2
+        self.offer_slots()
         if id > self.last_served:
             self.discarded_frames += 1
             self.slots_returned += 1
@@ -593,7 +594,6 @@ cdef class Machine(Life):
             event.size = size
         if answer:
             channel.reset_code = _wire.CANCELLED
-            channel.text_size = 0
             self.mark_dirty(channel, RESET_DIRT)
         self.step(channel, R_RESET)
         return True

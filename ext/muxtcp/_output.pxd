@@ -85,7 +85,10 @@ cdef class Output:
     cdef void say_session_blocked(self) noexcept nogil
     cdef void wake_memory(self) noexcept nogil
     cdef int write_dirty(self) except -1
-    cdef void wait(self, channel_t *channel, size_t need, channel_t **first, channel_t **last) noexcept nogil
+    cdef void give_back(self, channel_t *channel) noexcept nogil
+    cdef void want(self, channel_t *channel, size_t cost) noexcept nogil
+    cdef void join_credit_line(self, channel_t *channel) noexcept nogil
+    cdef void join_memory_line(self, channel_t *channel) noexcept nogil
     cdef void promise(self) noexcept nogil                      # session credit has come: hand it out
     cdef void drop_queue(self, channel_t *channel) noexcept nogil
     cdef void bury(self, channel_t *channel) noexcept nogil

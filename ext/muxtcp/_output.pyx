@@ -15,8 +15,8 @@ from . cimport _wire
 from ._flow cimport MESSAGE_COST, credit_left
 from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
 from ._table cimport (
-    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_DIRTY, IN_READY, IN_WAITING, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET,
-    OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free,
+    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
+    LOCAL_FINISHED, OPEN_STATE, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free,
 )
 from ._wire cimport MAX_HEADER_BYTES, write_header, write_varint
 
@@ -50,12 +50,12 @@ cdef class Output:
             channel.flags &= ~<int>IN_WRITABLE
             self.settle(channel)
         while self.credit_waiting_first != NULL:
-            channel, self.credit_waiting_first = self.credit_waiting_first, self.credit_waiting_first.next_waiting
-            channel.flags &= ~<int>IN_WAITING
+            channel, self.credit_waiting_first = self.credit_waiting_first, self.credit_waiting_first.next_in_credit_line
+            channel.flags &= ~<int>IN_CREDIT_LINE
             self.settle(channel)
         while self.memory_waiting_first != NULL:
-            channel, self.memory_waiting_first = self.memory_waiting_first, self.memory_waiting_first.next_waiting
-            channel.flags &= ~<int>IN_WAITING
+            channel, self.memory_waiting_first = self.memory_waiting_first, self.memory_waiting_first.next_in_memory_line
+            channel.flags &= ~<int>IN_MEMORY_LINE
             self.settle(channel)
         self.exhume()
         Py_XDECREF(self.block)
@@ -65,35 +65,45 @@ cdef class Output:
     cdef int admit(self, channel_t *channel, size_t size) noexcept nogil:
         """Whether a message of `size` bytes may be accepted: 0, or why not. Says so to the peer when credit is lacking."""
         cdef size_t cost = size + MESSAGE_COST
-        cdef bint alone
         if self.over or channel.flags & WANTS_FINISH or channel.state not in (OPEN_STATE, REMOTE_FINISHED):
             return IS_OVER
         if size > self.peer_max_message:
             return TOO_LARGE
         if credit_left(&channel.outgoing) < cost:
-            channel.flags |= WANTS_WRITE
-            channel.need = cost
+            self.want(channel, cost)
             self.say_blocked(channel)
             return WAIT_PEER
         # Room in the queue. Each channel has a quarter; the last quarter of the whole is kept for urgent and high ones, so that a
         # bulk sender's queue does not hold them up. A message larger than its share goes when it is alone.
         if channel.queued and channel.queued + size > self.send_buffer >> 2:
-            channel.flags |= WANTS_WRITE
-            channel.need = cost
+            self.want(channel, cost)
             return WAIT_SOCKET
         if self.queued and self.queued + size > self.send_buffer - (self.send_buffer >> 2 if channel.priority > 1 else 0):
-            self.wait(channel, cost, &self.memory_waiting_first, &self.memory_waiting_last)
+            self.want(channel, cost)
+            self.join_memory_line(channel)
             return WAIT_MEMORY
-        if channel.promised:
-            if cost <= channel.promised:
-                return 0
-            self.outgoing.used -= channel.promised          # it was for a smaller message, which was given up
-            channel.promised = 0
-        if self.credit_waiting_first != NULL or credit_left(&self.outgoing) < cost:
-            self.wait(channel, cost, &self.credit_waiting_first, &self.credit_waiting_last)
-            self.say_session_blocked()
-            return WAIT_SESSION
+        if cost > channel.promised:
+            self.give_back(channel)
+            if self.credit_waiting_first != NULL or credit_left(&self.outgoing) < cost:
+                self.want(channel, cost)
+                self.join_credit_line(channel)
+                self.say_session_blocked()
+                return WAIT_SESSION
         return 0
+
+    cdef void want(self, channel_t *channel, size_t cost) noexcept nogil:
+        """A message of `cost` has to wait; meanwhile others may have what was promised to its channel."""
+        channel.flags |= WANTS_WRITE
+        channel.need = cost
+        self.give_back(channel)
+
+    @cython.final
+    cdef inline void give_back(self, channel_t *channel) noexcept nogil:
+        """Let those who wait have the session credit that was set aside for the channel."""
+        if channel.promised:
+            self.outgoing.used -= channel.promised
+            channel.promised = 0
+            self.promise()
 
     cdef void say_blocked(self, channel_t *channel) noexcept nogil:
         """Announce, once at each limit, that the channel stands there (K-7)."""
@@ -107,18 +117,27 @@ cdef class Output:
             self.outgoing.blocked = self.outgoing.limit + 1
             self.slots |= BLOCKED_SLOT
 
-    cdef void wait(self, channel_t *channel, size_t need, channel_t **first, channel_t **last) noexcept nogil:
-        channel.flags |= WANTS_WRITE
-        channel.need = need
-        if channel.flags & IN_WAITING:
+    cdef void join_credit_line(self, channel_t *channel) noexcept nogil:
+        if channel.flags & IN_CREDIT_LINE:
             return
-        channel.flags |= IN_WAITING
-        channel.next_waiting = NULL
-        if last[0] == NULL:
-            first[0] = channel
+        channel.flags |= IN_CREDIT_LINE
+        channel.next_in_credit_line = NULL
+        if self.credit_waiting_last == NULL:
+            self.credit_waiting_first = channel
         else:
-            last[0].next_waiting = channel
-        last[0] = channel
+            self.credit_waiting_last.next_in_credit_line = channel
+        self.credit_waiting_last = channel
+
+    cdef void join_memory_line(self, channel_t *channel) noexcept nogil:
+        if channel.flags & IN_MEMORY_LINE:
+            return
+        channel.flags |= IN_MEMORY_LINE
+        channel.next_in_memory_line = NULL
+        if self.memory_waiting_last == NULL:
+            self.memory_waiting_first = channel
+        else:
+            self.memory_waiting_last.next_in_memory_line = channel
+        self.memory_waiting_last = channel
 
     cdef int send_small(self, channel_t *channel, const char *data, size_t size) noexcept nogil:
         """Accept a small message; its bytes are copied. WRITTEN, QUEUED, or why not."""
@@ -142,9 +161,7 @@ cdef class Output:
         """Take the credit of an accepted message."""
         channel.outgoing.used += size + MESSAGE_COST
         self.outgoing.used += size + MESSAGE_COST
-        if channel.promised:
-            self.outgoing.used -= channel.promised
-            channel.promised = 0
+        self.give_back(channel)                             # it may have been more than this message costs
         self.sent_messages += 1
         self.sent_bytes += size
 
@@ -221,30 +238,28 @@ cdef class Output:
                 self.outgoing.used += channel.need
                 channel.promised = channel.need
                 self.mark_writable(channel)
-            self.credit_waiting_first = channel.next_waiting
+            self.credit_waiting_first = channel.next_in_credit_line
             if self.credit_waiting_first == NULL:
                 self.credit_waiting_last = NULL
-            channel.flags &= ~<int>IN_WAITING
+            channel.flags &= ~<int>IN_CREDIT_LINE
             self.settle(channel)
 
     cdef void wake_memory(self) noexcept nogil:
         cdef channel_t *channel
         while self.memory_waiting_first != NULL and self.queued <= self.send_buffer >> 1:
             channel = self.memory_waiting_first
-            self.memory_waiting_first = channel.next_waiting
+            self.memory_waiting_first = channel.next_in_memory_line
             if self.memory_waiting_first == NULL:
                 self.memory_waiting_last = NULL
-            channel.flags &= ~<int>IN_WAITING
+            channel.flags &= ~<int>IN_MEMORY_LINE
             self.mark_writable(channel)
             self.settle(channel)
 
     cdef void stop_waiting(self, channel_t *channel) noexcept nogil:
         """Nobody waits to send on this channel any more: give back what was promised to it."""
         channel.flags &= ~<int>WANTS_WRITE
-        if channel.promised:
-            self.outgoing.used -= channel.promised
-            channel.promised = 0
-        self.promise()
+        self.give_back(channel)
+        self.promise()                                          # it may have been the first of the line
 
     # Control frames of channels
 
@@ -268,16 +283,19 @@ cdef class Output:
         channel.dirt = 0
         if dirt & RESET_DIRT:
             end = write_varint(payload, channel.reset_code)
-            memcpy(end, channel.text, channel.text_size)
-            self.put(channel.id, _wire.RESET, payload, end + channel.text_size - payload)
+            memcpy(end, channel.reason, channel.reason_size)
+            self.put(channel.id, _wire.RESET, payload, end + channel.reason_size - payload)
             return 0
         if dirt & CREDIT_DIRT and channel.state in (OPEN_STATE, LOCAL_FINISHED):
             end = write_varint(payload, channel.incoming.granted)
             self.put(channel.id, _wire.CREDIT, payload, end - payload)
-        if dirt & BLOCKED_DIRT and channel.flags & WANTS_WRITE and channel.state in (OPEN_STATE, REMOTE_FINISHED):
-            end = write_varint(payload, channel.outgoing.limit)
-            end = write_varint(end, channel.outgoing.used + channel.need)
-            self.put(channel.id, _wire.BLOCKED, payload, end - payload)
+        if dirt & BLOCKED_DIRT and channel.state in (OPEN_STATE, REMOTE_FINISHED):
+            if channel.flags & WANTS_WRITE and credit_left(&channel.outgoing) < channel.need:
+                end = write_varint(payload, channel.outgoing.limit)
+                end = write_varint(end, channel.outgoing.used + channel.need)
+                self.put(channel.id, _wire.BLOCKED, payload, end - payload)
+            else:
+                channel.outgoing.blocked = 0                # it waits no more: the next one that does must say so itself
         if dirt & FINISH_DIRT:
             self.put(channel.id, _wire.FINISH, NULL, 0)
             self.finish_written(channel)
@@ -299,9 +317,14 @@ cdef class Output:
         self.stop_waiting(channel)
 
     cdef void bury(self, channel_t *channel) noexcept nogil:
-        """Put the channel's messages aside; they are let go where Python objects may be touched."""
-        if channel.first == NULL:
+        """Put the channel's messages aside; they are let go where Python objects may be touched. Credit for what was not written
+        is the session's again: the peer will never see it."""
+        cdef message_t *message = channel.first
+        if message == NULL:
             return
+        while message != NULL:
+            self.outgoing.used -= message.size - message.written + MESSAGE_COST
+            message = message.next
         channel.last.next = self.buried
         self.buried = channel.first
         self.queued -= channel.queued
@@ -318,12 +341,8 @@ cdef class Output:
             free(message)
 
     cdef void settle(self, channel_t *channel) noexcept nogil:
-        """Free a channel that has ended, was released, and is in no list."""
-        if (
-            channel.state == CLOSED
-            and channel.flags & RELEASED
-            and not channel.flags & (IN_READY | IN_DIRTY | IN_WRITABLE | IN_WAITING)
-        ):
+        """Free a channel that left the table, as it does when it has ended and was released, and every list."""
+        if not channel.flags & (IN_TABLE | IN_READY | IN_DIRTY | IN_WRITABLE | IN_CREDIT_LINE | IN_MEMORY_LINE):
             channel_free(channel)
 
     # Writing
@@ -427,8 +446,11 @@ cdef class Output:
             self.buried = message
             if channel.first == NULL and channel.flags & WANTS_FINISH:
                 self.mark_dirty(channel, FINISH_DIRT)
-            if channel.queued <= self.send_buffer >> 3 and credit_left(&channel.outgoing) >= channel.need:
-                self.mark_writable(channel)
+            if channel.queued <= self.send_buffer >> 3 and channel.flags & WANTS_WRITE:
+                if credit_left(&channel.outgoing) >= channel.need:
+                    self.mark_writable(channel)
+                else:
+                    self.say_blocked(channel)                   # a smaller message took what was left
         return 0
 
     cdef bint has_output(self) noexcept nogil:

@@ -26,12 +26,14 @@ cdef enum Flag:
     IN_READY = 1                    # in the scheduler
     IN_DIRTY = 2                    # has control frames to write
     IN_WRITABLE = 4                 # a WRITABLE event is owed
-    IN_WAITING = 8                  # in a queue for the session's credit or memory
+    IN_CREDIT_LINE = 8              # waits for the session's credit
     RELEASED = 16                   # nobody looks at it any more
     WANTS_WRITE = 32                # a send was turned away
     WANTS_FINISH = 64               # FINISH follows the queued messages
     WANTS_RESET = 128               # RESET follows the FINISH
     OURS = 256                      # we opened it
+    IN_MEMORY_LINE = 512            # waits for room in the session's queue
+    IN_TABLE = 1024                 # may be found by its id
 
 cdef enum Dirt:                     # control frames owed, coalesced: at most one of each
     CREDIT_DIRT = 1
@@ -52,7 +54,8 @@ cdef struct channel_t:
     channel_t *next_ready
     channel_t *next_dirty
     channel_t *next_writable
-    channel_t *next_waiting
+    channel_t *next_in_credit_line
+    channel_t *next_in_memory_line
     outgoing_t outgoing
     incoming_t incoming
     message_t *first
@@ -64,9 +67,11 @@ cdef struct channel_t:
     char *partial                   # fragments so far of a message that is arriving
     size_t partial_size
     size_t partial_room
-    char *text                      # what OPEN said until it is asked for; then the reason of our RESET
+    char *text                      # what the peer's OPEN said
+    char *reason                    # of our RESET
     uint64_t reset_code
     uint32_t text_size
+    uint32_t reason_size
     uint16_t flags
     uint8_t state
     uint8_t priority

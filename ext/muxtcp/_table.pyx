@@ -34,6 +34,7 @@ cdef bint table_add(table_t *table, channel_t *channel) noexcept nogil:
         at = (at + 1) & (table.room - 1)
     table.slots[at] = channel
     table.used += 1
+    channel.flags |= IN_TABLE
     return True
 
 
@@ -55,6 +56,7 @@ cdef void table_remove(table_t *table, channel_t *channel) noexcept nogil:
             gap = at
     table.slots[gap] = NULL
     table.used -= 1
+    channel.flags &= ~<int>IN_TABLE
 
 
 cdef channel_t *channel_new(uint64_t id) noexcept nogil:
@@ -67,6 +69,7 @@ cdef channel_t *channel_new(uint64_t id) noexcept nogil:
 cdef void channel_free(channel_t *channel) noexcept nogil:
     free(channel.partial)
     free(channel.text)
+    free(channel.reason)
     free(channel)
 
 
