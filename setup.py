@@ -38,6 +38,7 @@ DIRECTIVES = {
     "initializedcheck": False,
     "binding": True,
     "embedsignature": False,
+    "auto_pickle": False,
     "linetrace": COVERAGE,
 }
 MACROS = [

@@ -62,9 +62,9 @@ class MemoryBudget:
 class Engine:
     """One session's state machine. Bytes, commands and the time in; bytes and events out.
 
-    Time is an argument (`now`, seconds, any monotonic origin). A peer's violation never raises: it becomes a CLOSED event and a queued
-    goodbye. Order: construct; then for ever: `receive_data` → `next_event` until None → commands → `data_to_send`;
-    `handle_timeout(now)` when `next_timeout()` is reached.
+    Time is an argument (`now`, seconds, any monotonic origin). A peer's violation never raises: it becomes a CLOSED
+    event and a queued goodbye. Order: construct; then for ever: `receive_data` → `next_event` until None → commands →
+    `data_to_send`; `handle_timeout(now)` when `next_timeout()` is reached.
     """
 
     def __init__(
@@ -120,6 +120,9 @@ class Engine:
     def next_timeout(self) -> float: ...  # inf: none
     def handle_timeout(self, now: float) -> None: ...
     # facts
+    memory_limit: int  # bytes that the peer may have unread here; lowered, it takes effect as credit is used up
+    @property
+    def peer_is_leaving(self) -> bool: ...  # its GOAWAY has come
     @property
     def peer(self) -> Peer | None: ...
     @property

@@ -210,7 +210,7 @@ class Session(SessionCore):
     ) -> Opening:
         """Open a channel: `channel = await session.open("echo")` or `async with session.open("echo") as channel:`.
 
-        There is no reply to wait for: messages may be sent at once. Waits only while the peer's `max_channels` are used.
+        There is no reply to wait for: messages may be sent at once. Waits only while `max_channels` are open already.
 
         Args:
             name: at most 255 bytes of UTF-8.
@@ -391,7 +391,7 @@ class Session(SessionCore):
             self._gone.set_result(None)  # it never had a connection
         await asyncio.shield(self._gone)
         if self._tasks:
-            await asyncio.wait(self._tasks - {asyncio.current_task()})  # type: ignore[arg-type]
+            await asyncio.wait(self._tasks - {asyncio.current_task()})
 
     def _on_ended(self) -> None:
         error = self.exception

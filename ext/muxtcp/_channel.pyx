@@ -26,7 +26,7 @@ from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER,
 from ._table cimport CLOSED, OURS
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
-logger = logging.getLogger("muxtcp")
+cdef object logger = logging.getLogger("muxtcp")
 
 cdef enum:
     SMALL = 4_096                       # payloads up to here are worth collecting before they are written
@@ -34,7 +34,7 @@ cdef enum:
 
 Stall = namedtuple("Stall", "reason since")
 ChannelStats = namedtuple("ChannelStats", "unread sent received send_credit receive_window")
-HELD = {
+cdef dict HELD = {
     WAIT_PEER: "peer_window", WAIT_SESSION: "session_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory",
 }
 

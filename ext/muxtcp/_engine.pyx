@@ -16,9 +16,9 @@ from ._handshake cimport decode_open, decode_pairs, encode_open
 from ._output cimport IS_OVER, TOO_LARGE, Output
 from ._table cimport RELEASED
 
-MODES = ("rw", "r", "w")
-LARGEST_COLLECTION = <size_t>1 << 62
-LARGEST_CODE = 1 << 62
+cdef tuple MODES = ("rw", "r", "w")
+cdef size_t LARGEST_COLLECTION = <size_t>1 << 62
+cdef object LARGEST_CODE = 1 << 62
 
 
 class EventKind(IntEnum):
@@ -41,7 +41,7 @@ Opening = namedtuple("Opening", "name meta mode priority deadline_ms traceparent
 Peer = namedtuple(
     "Peer", "version max_frame max_message channel_limit session_limit max_channels keepalive_ms resume_ms meta auth"
 )
-KINDS = tuple(EventKind)
+cdef tuple KINDS = tuple(EventKind)
 
 
 cdef illegal(str reason):
@@ -53,6 +53,8 @@ cdef str text(const char *data, size_t size):
 
 
 cdef class MemoryBudget:
+    """What all sessions of a process may promise together, in bytes; None, no limit. Give one to each `connect()` and `serve()`."""
+
     def __cinit__(self, limit=None):
         self.limit = limit
 
@@ -72,6 +74,8 @@ cdef class MemoryBudget:
 
 
 cdef class Engine(Machine):
+    """One session's state machine: bytes, commands and the time in; bytes and events out."""
+
     def __init__(
         self, *, bint client, double now=0.0, max_frame=65_536, max_message=1_048_576, channel_window=262_144,
         session_window=262_144, memory_limit=16_777_216, max_channels=1_024, send_buffer=1_048_576, keepalive=10.0,

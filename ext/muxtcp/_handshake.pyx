@@ -24,7 +24,7 @@ cdef enum Field:                    # typed fields of OPEN
 cdef uint64_t LARGEST_LIMIT = <uint64_t>1 << 53
 cdef uint64_t LARGEST_NUMBER = (<uint64_t>1 << 63) - 1          # what a varint holds
 
-MODES = ("rw", "r", "w")
+cdef tuple MODES = ("rw", "r", "w")
 
 
 # Reading

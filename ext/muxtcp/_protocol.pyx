@@ -12,11 +12,11 @@ import socket
 
 from ._session cimport SessionCore
 
-logger = logging.getLogger("muxtcp")
+cdef object logger = logging.getLogger("muxtcp")
 
 # Linux numbers where the module `socket` of a supported Python lacks the name.
-TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if hasattr(socket, "TCP_QUICKACK") else None)
-TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+cdef object TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if hasattr(socket, "TCP_QUICKACK") else None)
+cdef object TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 cdef class Shell:

@@ -32,14 +32,14 @@ from ._output cimport BLOCK, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
 from ._wakeup cimport Wakeup
 
-logger = logging.getLogger("muxtcp")
+cdef object logger = logging.getLogger("muxtcp")
 
 cdef enum:
     EVENTS_A_TURN = 4_096           # then others get the loop: at about 100 ns each, half a millisecond
     WRITE_SIZE = 262_144            # asked of the engine at once: several large messages in one writelines
 
-VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol
-MODES = ("rw", "r", "w")
+cdef int VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol
+cdef tuple MODES = ("rw", "r", "w")
 
 
 cdef class SessionCore(ChannelHost):

@@ -1,0 +1,310 @@
+"""Channel and ChannelListener: what a user holds of one channel."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self, final
+
+from muxtcp._engine import Engine
+from muxtcp.codecs import Codec
+from muxtcp.session import Session
+
+class Stall(NamedTuple):
+    """What holds a channel up."""
+
+    reason: Literal["peer_window", "session_window", "socket", "memory", "reader_idle"]
+    """What a sender waits for: the credit of the channel (`peer_window`) or of the session (`session_window`), the
+    transport (`socket`), room in `send_buffer` (`memory`). Or `reader_idle`: messages wait and nobody receives."""
+    since: float
+    """Loop time, in seconds."""
+
+class ChannelStats(NamedTuple):
+    """Bytes count as credit does: each message 64 more than its size. All 0 but `unread` once this side has closed."""
+
+    unread: int
+    """Messages that wait for the user."""
+    sent: int
+    """Bytes, since the channel began."""
+    received: int
+    """Bytes, since the channel began."""
+    send_credit: int
+    """Bytes that may be sent before the peer has to grant more."""
+    receive_window: int
+    """Bytes that the peer may have unread here; it grows with what is consumed per round trip."""
+
+@final
+class Receive(Coroutine[Any, Any, Any]):
+    """What `recv()` returns; nothing is taken before it is awaited."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Generator[Any, Any, Any]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class Batches(AsyncIterator[list[Any]]):
+    """What `batches()` returns."""
+
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, list[Any]]: ...
+
+class ChannelHost:
+    """What a channel needs of its session."""
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def loop(self) -> AbstractEventLoop: ...
+
+class ChannelListener:
+    """Receives without a task and without a copy: subclass it, override what you need, give it to `Channel.listen()`.
+
+    Its methods run inside the event loop's callback and must not block. An exception out of one of them resets the
+    channel with INTERNAL and is logged; the session goes on. They may send, reset and close.
+
+    In Cython, override `cdef int message(self, Channel channel, const char *data, Py_ssize_t size) except -1` in place
+    of `on_message`: it gets no Python object at all.
+
+        from muxtcp._channel cimport Channel, ChannelListener
+
+    Example:
+        class Ticks(muxtcp.ChannelListener):
+            def on_message(self, channel, view):
+                self.latest = float(view[:8].tobytes())
+
+        channel.listen(Ticks())
+    """
+
+    def on_message(self, channel: Channel, view: memoryview) -> object:
+        """A message has come: `view` is valid during this call only (`bytes(view)` keeps a copy), always raw bytes.
+
+        Its credit goes back to the peer when this returns.
+        """
+
+    def on_writable(self, channel: Channel) -> object:
+        """A `send_nowait()` that returned False may be tried again."""
+
+    def on_eof(self, channel: Channel) -> object:
+        """The peer has sent its last message. This side may go on sending."""
+
+    def on_closed(self, channel: Channel, exc: Exception | None) -> object:
+        """The channel is over; the last call.
+
+        Args:
+            exc: ChannelReset, ChannelRefused, SessionClosed or SessionLost; None after `close()` by this side.
+        """
+
+@final
+class Channel:
+    """One logical, ordered, flow-controlled path of messages, in both directions.
+
+    They come from `session.open()` and, on the other side, as the argument of the handler. A message is `bytes`, or,
+    with a codec, whatever the codec makes of bytes.
+
+    Receiving, one way at a time: `recv()`, `async for`, `batches()`, `recv_nowait()`, or `listen()`. Credit goes back
+    to the peer when a message is taken. Sending: `send()`, `send_nowait()`, `send_many()`. Ending: `send_eof()` for one
+    direction, `close()` in good order, `reset()` and `refuse()` with a code.
+
+    Example:
+        async with session.open("sum", meta={"tenant": "a"}) as channel:
+            await channel.send(b"1 2 3")
+            await channel.send_eof()
+            async for message in channel:
+                print(message)
+    """
+
+    @property
+    def id(self) -> int:
+        """The number on the wire: odd when the client opened it, even when the server did; never reused."""
+
+    @property
+    def name(self) -> str:
+        """What the opener called it: at most 255 bytes of UTF-8."""
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """What the opener sent with the name; there before the first message."""
+
+    @property
+    def session(self) -> Session:
+        """The session that the channel belongs to."""
+
+    @property
+    def priority(self) -> int:
+        """As it was opened, from 0 (`Priority.URGENT`) to 3 (`Priority.BULK`)."""
+
+    @property
+    def wish(self) -> int:
+        """The priority that the OPEN frame carried."""
+
+    @property
+    def codec(self) -> Codec | None:
+        """What turns objects into messages and back on this side; None for bytes."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Loop time by which the opener wants to be done (`asyncio.timeout_at(channel.deadline)`), or None."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that the opener sent, as it is, or None."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the channel is over: closed or reset by this side, reset by the peer, or its session is gone."""
+
+    # Receiving
+
+    def recv(self) -> Coroutine[Any, Any, Any]:
+        """Wait for the next message and take it.
+
+        Cancelling it takes nothing: the message is there for the next call. Several tasks may wait; each message goes
+        to one of them. What has come before a reset or a loss can still be received.
+
+        Returns:
+            `bytes`, or what the codec's `decode` returns.
+
+        Raises:
+            EndOfStream: the peer has sent its last message, and it was taken.
+            ChannelReset, ChannelRefused: the peer gave the channel up.
+            ChannelClosed: this side has closed it.
+            SessionClosed, SessionLost: the session is over.
+            LocalProtocolError: a listener receives from this channel.
+        """
+
+    def __aiter__(self) -> Self:
+        """Messages until the peer's `send_eof()`; any other end raises as `recv()` does."""
+
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+    def batches(self) -> Batches:
+        """Messages in lists: all that are here, at least one, until the peer's `send_eof()`.
+
+        The cheapest way to receive many with a task; raises as `recv()` does.
+
+        Example:
+            async for batch in channel.batches():
+                database.insert(batch)
+        """
+
+    def recv_nowait(self) -> Any:
+        """Take the next message if it is here already.
+
+        Raises:
+            BlockingIOError: none is here yet.
+            EndOfStream, ChannelError, SessionClosed, SessionLost: as `recv()`.
+        """
+
+    def listen(self, listener: ChannelListener) -> None:
+        """Give the messages that are here and all that will come to a listener, in place of `recv()`.
+
+        Messages reach a listener as raw bytes: the codec is not asked.
+
+        Raises:
+            LocalProtocolError: a task waits in `recv()`.
+            TypeError: not a `ChannelListener`.
+        """
+
+    # Sending
+
+    def send(self, message: Any) -> Coroutine[Any, Any, None]:
+        """Send one message, whole or not at all.
+
+        Returns at once while there is credit, and otherwise waits for the peer to consume, in the order of the calls.
+        It having returned means that the message will be sent, not that the peer has it. Cancelling a send that waits
+        sends nothing. One that need not wait is accepted by the call itself, before it is awaited.
+
+        Args:
+            message: `bytes`, `bytearray` or `memoryview` (the two are copied); with a codec what `encode` takes.
+
+        Raises:
+            MessageTooLarge: over the peer's `max_message`; nothing was sent, and the channel goes on.
+            ChannelClosed: this side has closed it, or sent its end.
+            ChannelReset, ChannelRefused: the peer gave the channel up.
+            SessionClosed, SessionLost: the session is over.
+            TypeError: not bytes, and there is no codec.
+        """
+
+    def send_nowait(self, message: Any) -> bool:
+        """Send one message if that needs no waiting.
+
+        Returns:
+            Whether it was accepted. After False, nothing was sent, and a listener is told by `on_writable`.
+
+        Raises:
+            As `send()`.
+        """
+
+    async def send_many(self, messages: Iterable[Any]) -> None:
+        """Send each message of an iterable, in order, waiting as `send()` does.
+
+        Cancelled or failed, the messages accepted so far are sent, and the others are not.
+
+        Raises:
+            As `send()`.
+        """
+
+    # The end
+
+    async def send_eof(self) -> None:
+        """Say that this side has sent its last message. Receiving goes on: the peer may answer.
+
+        All that was accepted arrives first; then the peer's `async for` ends, and its `recv()` raises `EndOfStream`.
+
+        Raises:
+            ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost: the channel is over already.
+        """
+
+    async def close(self) -> None:
+        """End in good order: what was sent still arrives; what was not received is dropped, and its sender told.
+
+        Never waits, never fails, and may be called again. The end of `async with session.open(...)` does it.
+        """
+
+    async def reset(self, code: int = ..., reason: str = "") -> None:
+        """Kill both directions at once; what is not on the wire yet is dropped.
+
+        The peer's `recv()` and `send()` raise `ChannelReset(code, reason)`, and so do those of this side. Silent when
+        the channel is over already.
+
+        Args:
+            code: a `Code`, by default `Code.CANCELLED`, or a number of the application's own from 0x1000 to 2^62.
+            reason: for humans; cut at 255 bytes of UTF-8.
+
+        Raises:
+            OverflowError: a code that does not fit in 64 bits.
+        """
+
+    async def refuse(self, code: int = ..., reason: str = "") -> None:
+        """Decline a channel that the peer opened: its `recv()` and `send()` raise `ChannelRefused(code, reason)`.
+
+        Args:
+            code: from 0x10 to 0x1f, by default `Code.NOT_FOUND`.
+            reason: for humans; cut at 255 bytes of UTF-8.
+
+        Raises:
+            ValueError: a code outside of that range.
+            LocalProtocolError: this side opened the channel.
+        """
+
+    def _reset(self, code: int, reason: str) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the channel; after an exception reset it, so that what was sent is not taken for all there is."""
+
+    # Facts
+
+    @property
+    def stall(self) -> Stall | None:
+        """What holds the channel up and since when, or None: the answer to "why is it stuck?".
+
+        Example:
+            >>> channel.stall
+            Stall(reason='peer_window', since=1234.5)
+        """
+
+    def stats(self) -> ChannelStats:
+        """What has gone through the channel, and what may."""

@@ -1,0 +1,59 @@
+"""SessionCore: gives the engine's events to channels, and its output to the connection."""
+
+from asyncio import AbstractEventLoop, Future, Transport
+from collections.abc import Callable
+
+from muxtcp._channel import Channel, ChannelHost
+from muxtcp._engine import Engine
+from muxtcp.codecs import Codec
+from muxtcp.config import Config
+
+class SessionCore(ChannelHost):
+    """The compiled half of `muxtcp.session.Session`, which overrides the hooks and says what users call."""
+
+    def __init__(self, engine: Engine, loop: AbstractEventLoop, config: Config, codec: Codec | None) -> None: ...
+    @property
+    def config(self) -> Config:
+        """Limits and deadlines."""
+
+    @property
+    def codec(self) -> Codec | None:
+        """For the channels that are opened without one of their own; None for bytes."""
+
+    @property
+    def transport(self) -> Transport | None:
+        """Of the connection; None before it is there and after it is gone."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds, as `loop.time()` but finer."""
+
+    @property
+    def exception(self) -> Exception | None:
+        """What ended the session, or None while it lives."""
+
+    def attached_channels(self) -> list[Channel]: ...
+
+    # Hooks
+    def _on_hello(self) -> None: ...
+    def _on_up(self) -> None: ...
+    def _on_channel(self, channel: Channel) -> None: ...
+    def _on_pong(self, n: int) -> None: ...
+    def _on_ended(self) -> None: ...
+    def _on_disconnected(self) -> None: ...
+
+    # For the subclass
+    def _open(
+        self,
+        name: str,
+        meta: dict[str, str] | None,
+        mode: str,
+        priority: int,
+        codec: Codec | None,
+        deadline: float | None,
+        traceparent: str | None,
+    ) -> Channel | None: ...
+    def _slot(self) -> Future[None]: ...
+    def _turn(self) -> None: ...
+    def _abort_connection(self) -> None: ...
+    async def _until_quiet(self) -> None: ...
