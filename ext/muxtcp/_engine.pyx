@@ -53,7 +53,7 @@ cdef str text(const char *data, size_t size):
 
 
 cdef class MemoryBudget:
-    """What all sessions of a process may promise together, in bytes; None, no limit. Give one to each `connect()` and `serve()`."""
+    """What all sessions of a process may promise together, in bytes; None, no limit. For `serve()`."""
 
     def __cinit__(self, limit=None):
         self.limit = limit
