@@ -1,4 +1,4 @@
-"""A package of its own cimports Channel and ChannelListener from the installed wheel, and is called for each message."""
+"""A package of its own cimports Channel and ChannelListener from the installed wheel, and gets each message."""
 
 import shutil
 import subprocess
