@@ -1,0 +1,334 @@
+"""The engine's limits, waits and timers, on virtual time, through its Python face."""
+
+from typing import Any
+
+import pytest
+from support import frames
+from support.frames import Kind, Record
+from support.pair import Alone, Pair, Side
+from support.parts import EventKind
+
+from muxtcp._engine import Engine, MemoryBudget
+from muxtcp.errors import LocalProtocolError
+
+SMALL = {"max_message": 20_000, "channel_window": 32_768, "session_window": 65_536, "memory_limit": 1_048_576}
+
+
+def engines(latency: float = 0.0, *, consume: bool = True, server: dict[str, Any] | None = None, **options: Any) -> Pair:
+    """Two connected engines that were made with `options`, the server's also with its own."""
+    both: dict[str, Any] = SMALL | options
+    return Pair.connected(
+        "engine", "engine", latency=latency, consume=consume,
+        client_options=both, server_options=both | (server or {}),
+    )  # fmt: skip
+
+
+def heard(side: Side, kind: Kind | Record) -> list[frames.Frame]:
+    return [frame for frame in frames.take_frames(bytes(side.sent)) if kind in (frame.kind, frame.record)]
+
+
+def fill(side: Side, channel: int, size: int) -> int:
+    """Send until a message has to wait; how many did not."""
+    count = 0
+    while side.engine.send(channel, bytes(size)):
+        count += 1
+    return count
+
+
+# Windows and credit
+
+
+def test_a_window_grows_with_what_is_consumed_in_a_round_trip() -> None:
+    pair = engines(latency=0.1)
+    pair.client.engine.ping(pair.now)
+    pair.server.engine.ping(pair.now)
+    pair.pump()
+    channel = pair.client.engine.open("")
+    first = fill(pair.client, channel, 1_000)
+    for _ in range(20):
+        pair.pump()
+        fill(pair.client, channel, 1_000)
+    pair.pump()
+    assert fill(pair.client, channel, 1_000) > 4 * first
+
+
+def test_what_was_granted_stays_inside_the_memory_limit() -> None:
+    limit = 131_072
+    pair = engines(latency=0.1, memory_limit=limit)
+    channels = [pair.client.engine.open("") for _ in range(8)]
+    for _ in range(30):
+        for channel in channels:
+            fill(pair.client, channel, 1_000)
+        pair.pump()
+    consumed = 0
+    for frame in frames.take_frames(bytes(pair.client.sent)):
+        consumed += len(frame.payload) + 64 if frame.kind is Kind.DATA and frame.channel else 0
+    granted = heard(pair.server, Record.SESSION_CREDIT)[-1].fields["limit"]
+    assert granted <= consumed + limit
+
+
+@pytest.mark.parametrize("idle", [11.0, 60.0])
+def test_a_window_that_shrank_takes_no_limit_back_and_still_lets_a_large_message_through(idle: float) -> None:
+    pair = engines(latency=0.01, max_message=150_000)
+    pair.client.engine.ping(pair.now)
+    pair.server.engine.ping(pair.now)
+    pair.pump()
+    channel = pair.client.engine.open("")
+    for _ in range(3):
+        for _ in range(4):  # it may wait for the channel's credit, and then for the session's
+            if pair.client.engine.send(channel, bytes(150_000)):
+                break
+            pair.pump()
+        pair.advance(idle)
+    assert pair.client.closed is None
+    assert len(pair.server.messages(channel)) == 3
+
+
+def test_an_idle_reader_does_not_hold_up_the_others() -> None:
+    """One channel that nobody reads fills the session's window; the window grows within the memory limit."""
+    pair = engines(consume=False)
+    idle, busy = pair.client.engine.open("idle"), pair.client.engine.open("busy")
+    fill(pair.client, idle, 1_000)
+    other = pair.client.engine.open("idle too")
+    fill(pair.client, other, 1_000)
+    while pair.client.engine.send(busy, bytes(1_000)):
+        pair.pump()
+    pair.advance(1.0)
+    assert pair.client.seen(EventKind.WRITABLE)[-1].channel
+    assert pair.client.engine.send(busy, bytes(1_000))
+
+
+def test_credit_of_what_was_never_written_comes_back() -> None:
+    pair = engines(send_buffer=1_048_576)
+    for _ in range(20):
+        channel = pair.client.engine.open("")
+        assert pair.client.engine.send(channel, bytes(20_000)), "an ending lost credit"
+        pair.client.engine.reset(channel, 2)
+        pair.client.engine.release(channel)
+        pair.pump()
+
+
+def test_a_promise_that_was_too_large_serves_the_next_in_line() -> None:
+    """The session's credit is used up; the first in line then sends less than it had asked for."""
+    pair = engines(consume=False, session_window=32_768, channel_window=32_768, memory_limit=32_768)
+    used = pair.client.engine.open("used")
+    while pair.client.engine.send(used, bytes(4_000)):
+        pass
+    pair.client.engine.give_up(used)
+    first, second = pair.client.engine.open("first"), pair.client.engine.open("second")
+    assert not pair.client.engine.send(first, bytes(15_000))
+    assert not pair.client.engine.send(second, bytes(10_000))
+    pair.pump()
+    for _ in range(4):
+        pair.server.engine.consume(used, 4_000)
+    pair.pump()
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first]
+    assert pair.client.engine.send(first, b"")
+    pair.pump()
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first, second]
+    assert pair.client.engine.send(second, bytes(10_000))
+
+
+def test_a_channel_may_wait_for_memory_and_for_credit() -> None:
+    pair = engines(consume=False, send_buffer=40_000, session_window=32_768)
+    full, waits = pair.client.engine.open("full"), pair.client.engine.open("waits")
+    assert pair.client.engine.send(full, bytes(20_000))
+    assert not pair.client.engine.send(waits, bytes(15_000)), "no room in the queue"
+    assert not pair.client.engine.send(waits, bytes(9_900) + bytes(2_900)), "no credit of the session"
+    pair.pump()
+    pair.server.engine.consume(full, 20_000)
+    pair.pump()
+    assert pair.client.engine.send(waits, bytes(12_800))
+
+
+def test_a_channel_that_waits_for_memory_may_end() -> None:
+    pair = engines(consume=False, send_buffer=40_000)
+    first, second = pair.client.engine.open("first"), pair.client.engine.open("second")
+    pair.pump()
+    assert pair.client.engine.send(second, bytes(9_000))
+    assert pair.client.engine.send(first, bytes(18_000))
+    assert not pair.client.engine.send(second, bytes(500) * 9)
+    pair.client.engine.finish(second)
+    pair.client.engine.release(second)
+    pair.server.engine.reset(second, 2)
+    pair.client.engine.receive_data(pair.server.engine.data_to_send(), pair.now)
+    pair.client.take_events()
+    pair.pump()
+    assert pair.server.messages(first) == [bytes(18_000)]
+    assert pair.client.closed is None
+
+
+def test_who_gave_up_does_not_silence_the_next_who_waits() -> None:
+    """A BLOCKED that nobody needed any more was not written; the next one at the same limit is (K-7)."""
+    pair = engines(consume=False)
+    channel = pair.client.engine.open("")
+    pair.pump()
+    fill(pair.client, channel, 5_000)
+    pair.client.engine.give_up(channel)
+    pair.pump()
+    assert heard(pair.client, Kind.BLOCKED) == []
+    assert not pair.client.engine.send(channel, bytes(20_000))
+    pair.pump()
+    assert len(heard(pair.client, Kind.BLOCKED)) == 1
+
+
+def test_consuming_what_was_not_received_is_the_caller_s_mistake() -> None:
+    pair = engines(consume=False)
+    channel = pair.client.engine.open("")
+    pair.client.engine.send(channel, b"four")
+    pair.pump()
+    for size in (-1, 5, 2**64):
+        with pytest.raises(LocalProtocolError, match=str(size)):
+            pair.server.engine.consume(channel, size)
+    pair.server.engine.consume(channel, 4)
+
+
+# Slots for channels
+
+
+def test_a_slot_that_came_back_is_announced_when_it_is_the_last() -> None:
+    pair = engines(max_channels=8)
+    channels = [pair.client.engine.open("") for _ in range(8)]
+    assert pair.client.engine.open("") == 0
+    pair.pump()
+    for side in pair.sides:
+        side.engine.finish(channels[0])
+    pair.pump()
+    for side in pair.sides:
+        side.engine.release(channels[0])
+    pair.pump()
+    assert pair.client.seen(EventKind.CAN_OPEN)
+    assert pair.client.engine.open("")
+
+
+def test_a_reason_is_cut_between_two_characters_and_an_opening_outlives_a_reset() -> None:
+    pair = engines()
+    channel = pair.client.engine.open("name", mode="w", meta={"a": "b"})
+    pair.client.engine.reset(channel, 0x1000, "\N{EURO SIGN}" * 200)
+    pair.pump()
+    assert pair.server.closed is None
+    assert pair.server.seen(EventKind.RESET)[0].reason == "\N{EURO SIGN}" * 85
+    assert pair.server.engine.opening(channel)[:3] == ("name", {"a": "b"}, "w")
+
+
+@pytest.mark.parametrize("code", [-1, 1 << 62])
+def test_a_code_that_no_frame_holds(code: int) -> None:
+    pair = engines()
+    channel = pair.client.engine.open("")
+    with pytest.raises(ValueError, match=str(code)):
+        pair.client.engine.reset(channel, code)
+
+
+# Time
+
+
+def alone(**options: Any) -> Alone:
+    side = Alone("engine", client=False, **options)
+    side.greet()
+    return side
+
+
+def test_silence_is_asked_and_then_judged() -> None:
+    side = alone(keepalive=10.0, keepalive_timeout=5.0)
+    assert side.engine.next_timeout() == 10.0
+    side.engine.handle_timeout(10.0)
+    assert frames.take_frames(side.written())[0].record is Record.PING
+    assert side.engine.next_timeout() == 15.0
+    side.engine.handle_timeout(15.0)
+    side.take_events()
+    assert side.closed is not None
+    assert side.closed.number == 2
+    assert "15.0 s" in side.closed.reason
+
+
+def test_a_late_timer_reads_first() -> None:
+    """The loop was blocked for 30 s: what has arrived meanwhile decides, not the clock."""
+    side = alone(keepalive=10.0, keepalive_timeout=5.0)
+    side.engine.handle_timeout(10.0)
+    side.engine.handle_timeout(45.0)
+    side.take_events()
+    assert side.closed is None
+    side.feed(frames.ping(1), 45.01)
+    side.engine.handle_timeout(45.1)
+    side.take_events()
+    assert side.closed is None
+    assert side.engine.lag == 30.0
+
+
+def test_a_miss_is_forgiven_while_the_queue_shrinks() -> None:
+    side = alone(keepalive=10.0, keepalive_timeout=5.0)
+    for now, unsent in [(10.0, 3_000), (15.0, 2_000), (20.0, 1_000)]:
+        side.engine.unsent = unsent
+        side.engine.handle_timeout(now)
+        side.written()
+        side.take_events()
+        assert side.closed is None
+    side.engine.handle_timeout(25.0)  # not a byte less
+    side.take_events()
+    assert side.closed is not None
+    assert "1000 bytes unsent" in side.closed.reason
+
+
+def test_a_handshake_has_its_time() -> None:
+    side = Alone("engine", client=False, handshake_timeout=5.0)
+    assert side.engine.next_timeout() == 5.0
+    side.engine.handle_timeout(5.0)
+    side.take_events()
+    assert side.closed is not None
+    assert side.closed.code == 0x23
+
+
+def test_oddities_are_borne_up_to_a_rate() -> None:
+    side = alone(glitch_burst=10, glitch_rate=1.0)
+    for now in range(100):
+        side.feed(frames.ping(1), float(now))
+    assert side.closed is None
+    for _ in range(12):
+        side.feed(frames.ping(1), 100.0)
+    assert side.closed is not None
+    assert side.closed.code == 0x03
+
+
+def test_going_away_lets_open_channels_finish() -> None:
+    pair = engines()
+    channel = pair.client.engine.open("")
+    pair.pump()
+    pair.server.engine.go_away(4, "later")
+    pair.pump()
+    with pytest.raises(LocalProtocolError):
+        pair.client.engine.open("")
+    assert pair.client.engine.send(channel, b"still")
+    assert pair.server.engine.send(channel, b"served")
+    pair.pump()
+    assert (pair.server.messages(channel), pair.client.messages(channel)) == ([b"still"], [b"served"])
+
+
+# The process's budget
+
+
+def test_sessions_take_from_the_budget_and_give_all_of_it_back() -> None:
+    budget = MemoryBudget(10_000_000)
+    pair = engines(latency=0.1, memory_limit=8_000_000, server={"budget": budget})
+    pair.server.engine.ping(pair.now)
+    channel = pair.client.engine.open("")
+    for _ in range(12):
+        fill(pair.client, channel, 10_000)
+        pair.pump()
+    assert SMALL["session_window"] < budget.used <= 8_000_000
+    for engine in [Engine(client=False, budget=budget) for _ in range(2)]:
+        assert engine.counters["frames_sent"] == 0
+    del engine, pair
+    assert budget.used == 0
+
+
+def test_a_window_stays_inside_what_the_budget_gives() -> None:
+    budget = MemoryBudget(65_536)
+    pair = engines(latency=0.1, server={"budget": budget})
+    pair.server.engine.ping(pair.now)
+    channel = pair.client.engine.open("")
+    sent = 0
+    for _ in range(20):
+        sent += fill(pair.client, channel, 1_000)
+        pair.pump()
+    assert sent > 200
+    assert budget.used == 65_536
