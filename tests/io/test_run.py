@@ -1,0 +1,60 @@
+"""Programs from the outside: `python -m muxtcp`, and Ctrl-C under `muxtcp.run`."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import muxtcp
+
+PROGRAM = """
+{first}
+import muxtcp
+
+
+async def main():
+    async with muxtcp.serve(lambda channel: None, "127.0.0.1", 0) as server:
+        async with muxtcp.connect(server.addresses[0]) as session, session.open("idle") as channel:
+            print("ready", flush=True)
+            await channel.recv()
+
+
+try:
+    muxtcp.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    "first", ["import uvloop", "import sys; sys.modules['uvloop'] = None"], ids=["uvloop", "asyncio"]
+)
+def test_ctrl_c_ends_what_runs_and_then_the_program(first: str) -> None:
+    if first == "import uvloop":
+        pytest.importorskip("uvloop")
+    command = [sys.executable, "-W", "error", "-c", PROGRAM.format(first=first)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("interrupted\n", "")
+
+
+def module(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "muxtcp", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_the_package_says_what_can_be_run() -> None:
+    done = module()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"muxtcp {muxtcp.__version__}" in done.stdout
+    for command in ("muxtcp.demo", "muxtcp.bench"):
+        assert f"python -m {command}" in done.stdout
+
+
+def test_the_package_takes_no_arguments() -> None:
+    done = module("frobnicate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'frobnicate'" in done.stderr
