@@ -23,7 +23,7 @@ from muxtcp.errors import (
 
 from ._instant cimport DONE, PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN
-from ._table cimport CLOSED, OURS
+from ._table cimport CLOSED, OURS, WANTS_WRITE
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
 cdef object logger = logging.getLogger("muxtcp")
@@ -391,7 +391,7 @@ cdef class Channel:
             return 0
         if self.listener is not None:
             self.listener.on_writable(self)
-        if self.state != NULL and not self.senders:
+        if self.state != NULL and not self.senders and not self.state.flags & WANTS_WRITE:
             self.engine.stop_waiting(self.state)           # nobody used what was promised: others may
         return 0
 

@@ -50,6 +50,7 @@ cdef class Output:
     cdef channel_t *credit_waiting_last
     cdef channel_t *memory_waiting_first    # for room in the queue
     cdef channel_t *memory_waiting_last
+    cdef size_t room_promised               # of the queue, to channels that waited for it
     cdef message_t *buried                  # messages dropped where no Python object may be touched
     # frames
     cdef PyObject *block                    # bytes under construction, owned
@@ -76,6 +77,8 @@ cdef class Output:
 
     # for the incoming half
     cdef int admit(self, channel_t *channel, size_t size) noexcept nogil
+    cdef bint has_room(self, channel_t *channel, size_t cost) noexcept nogil
+    cdef size_t give_room_back(self, channel_t *channel) noexcept nogil
     cdef int enqueue(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil    # counts no reference
     cdef void mark_dirty(self, channel_t *channel, int dirt) noexcept nogil
     cdef void tell(self, channel_t *channel) noexcept nogil

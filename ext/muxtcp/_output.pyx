@@ -65,6 +65,7 @@ cdef class Output:
     cdef int admit(self, channel_t *channel, size_t size) noexcept nogil:
         """Whether a message of `size` bytes may be accepted: 0, or why not. Says so to the peer when credit is lacking."""
         cdef size_t cost = size + MESSAGE_COST
+        cdef size_t room = self.give_room_back(channel)     # whatever comes of this, the promise has had its turn
         if self.over or channel.flags & WANTS_FINISH or channel.state not in (OPEN_STATE, REMOTE_FINISHED):
             return IS_OVER
         if size > self.peer_max_message:
@@ -78,7 +79,7 @@ cdef class Output:
         if channel.queued and channel.queued + size > self.send_buffer >> 2:
             self.want(channel, cost)
             return WAIT_SOCKET
-        if self.queued and self.queued + size > self.send_buffer - (self.send_buffer >> 2 if channel.priority > 1 else 0):
+        if room < cost and (channel.priority > 1 and self.memory_waiting_first != NULL or not self.has_room(channel, cost)):
             self.want(channel, cost)
             self.join_memory_line(channel)
             return WAIT_MEMORY
@@ -88,8 +89,21 @@ cdef class Output:
                 self.want(channel, cost)
                 self.join_credit_line(channel)
                 self.say_session_blocked()
+                self.wake_memory()                          # its room, if it had some, is for those who have credit
                 return WAIT_SESSION
         return 0
+
+    cdef bint has_room(self, channel_t *channel, size_t cost) noexcept nogil:
+        """Whether the queue takes `cost` more for this channel, beside what was promised."""
+        cdef size_t taken = self.queued + self.room_promised
+        cdef size_t most = self.send_buffer - (self.send_buffer >> 2 if channel.priority > 1 else 0)
+        return taken == 0 or taken + cost <= most
+
+    cdef size_t give_room_back(self, channel_t *channel) noexcept nogil:
+        cdef size_t room = channel.room_promised
+        self.room_promised -= room
+        channel.room_promised = 0
+        return room
 
     cdef void want(self, channel_t *channel, size_t cost) noexcept nogil:
         """A message of `cost` has to wait; meanwhile others may have what was promised to its channel."""
@@ -245,14 +259,22 @@ cdef class Output:
             self.settle(channel)
 
     cdef void wake_memory(self) noexcept nogil:
+        """Set room in the queue aside for those who wait, once half of it is free: first come, first served here as well."""
         cdef channel_t *channel
-        while self.memory_waiting_first != NULL and self.queued <= self.send_buffer >> 1:
+        if self.queued + self.room_promised > self.send_buffer >> 1:
+            return
+        while self.memory_waiting_first != NULL:
             channel = self.memory_waiting_first
+            if channel.flags & WANTS_WRITE and channel.state != CLOSED:
+                if not self.has_room(channel, channel.need):
+                    return
+                self.room_promised += channel.need
+                channel.room_promised = channel.need
+                self.mark_writable(channel)
             self.memory_waiting_first = channel.next_in_memory_line
             if self.memory_waiting_first == NULL:
                 self.memory_waiting_last = NULL
             channel.flags &= ~<int>IN_MEMORY_LINE
-            self.mark_writable(channel)
             self.settle(channel)
 
     cdef void stop_waiting(self, channel_t *channel) noexcept nogil:
@@ -260,6 +282,8 @@ cdef class Output:
         channel.flags &= ~<int>WANTS_WRITE
         self.give_back(channel)
         self.promise()                                          # it may have been the first of the line
+        self.give_room_back(channel)
+        self.wake_memory()
 
     # Control frames of channels
 

@@ -137,6 +137,8 @@ cdef class SessionCore(ChannelHost):
         return 0
 
     cdef int writing_paused(self) except -1:
+        if self.failure is not None:
+            return 0                                            # the last words are written, whatever the line takes
         self.engine.congested = True
         self.congested_since = self.clock()
         self.set_timer()
@@ -428,6 +430,7 @@ cdef class SessionCore(ChannelHost):
         if self.failure is not None:
             return 0
         self.failure = exc
+        self.engine.congested = False                           # nothing can be written behind our EOF
         self.flush()
         for channel in self.attached():
             try:

@@ -63,6 +63,7 @@ cdef struct channel_t:
     size_t queued                   # bytes in first .. last
     size_t need                     # cost of the message that was turned away last
     size_t promised                 # session credit set aside for it
+    size_t room_promised            # room in the queue set aside for it
     int64_t deficit                 # of deficit round robin
     char *partial                   # fragments so far of a message that is arriving
     size_t partial_size
