@@ -14,7 +14,7 @@ from muxtcp.errors import LocalProtocolError
 SMALL = {"max_message": 20_000, "channel_window": 32_768, "session_window": 65_536, "memory_limit": 1_048_576}
 
 
-def engines(latency: float = 0.0, *, consume: bool = True, server: dict[str, Any] | None = None, **options: Any) -> Pair:
+def engines(latency: float = 0.0, *, consume: bool = True, server: Any = None, **options: Any) -> Pair:
     """Two connected engines that were made with `options`, the server's also with its own."""
     both: dict[str, Any] = SMALL | options
     return Pair.connected(
