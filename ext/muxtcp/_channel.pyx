@@ -139,7 +139,6 @@ cdef inline Receive new_receive(Channel channel, int mode):
     return receive
 
 
-@cython.no_gc_clear                     # channels that the collector finds in the same cycle still need `engine` and `failure`
 cdef class ChannelHost:
     cdef int output_ready(self) except -1:
         raise NotImplementedError

@@ -97,9 +97,6 @@ class Notes(ChannelListener):
         self.over.set()
 
 
-# --- sending and receiving --------------------------------------------------------------------------------------------
-
-
 @OVER
 async def test_messages_arrive_whole_and_in_order_whichever_way_they_are_sent(over: str) -> None:
     async with channels(over) as (ours, theirs):
@@ -293,9 +290,6 @@ async def test_an_error_in_the_block_resets_and_the_end_of_the_block_closes() ->
         with pytest.raises(ChannelReset) as caught:
             await (await peer.arrived.get()).recv()
         assert caught.value.code is Code.CANCELLED
-
-
-# --- codecs, priorities, facts ----------------------------------------------------------------------------------------
 
 
 @OVER
@@ -502,11 +496,4 @@ async def test_a_session_and_its_channels_may_be_collected_in_one_cycle() -> Non
         await peer.arrived.get()
     held.meta["cycle"] = held
     del held, client, peer, _
-    gc.collect()
-
-
-async def test_a_session_without_a_connection_may_be_collected_with_its_own_references() -> None:
-    session = Session(client=True)
-    session.on_close.append(session.close)
-    del session
     gc.collect()
