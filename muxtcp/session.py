@@ -256,11 +256,15 @@ class Session(SessionCore):
             TimeoutError: the channel was then reset with TIMEOUT.
             ChannelRefused, ChannelReset, EndOfStream: the peer did not answer.
         """
-        async with asyncio.timeout(timeout):
-            async with self.open(name, deadline=timeout, **options) as channel:
+        async with asyncio.timeout(timeout) as limit, self.open(name, deadline=timeout, **options) as channel:
+            try:
                 await channel.send(message)
                 await channel.send_eof()
                 return await channel.recv()
+            except asyncio.CancelledError:
+                if limit.expired():
+                    await channel.reset(Code.TIMEOUT, f"no answer within {timeout:g} s")
+                raise
 
     def _on_channel(self, channel: Channel) -> None:
         if self._handler is None or self._going_away:
