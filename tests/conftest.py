@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis.internal.conjecture import engine as shrinking
 
 try:
     import uvloop
@@ -23,6 +24,7 @@ except ImportError:
     uvloop = None
 
 DEADLINE = 60.0  # seconds: only a test that hangs gets there
+shrinking.MAX_SHRINKING_SECONDS = 20  # of 300: a failing test, too, ends within the time that each module has
 TURNS = 10  # of the loop that cancelled tasks and closed transports are given to end
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop] | None] = {

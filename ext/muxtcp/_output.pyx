@@ -307,7 +307,8 @@ cdef class Output:
         channel.dirt = 0
         if dirt & RESET_DIRT:
             end = write_varint(payload, channel.reset_code)
-            memcpy(end, channel.reason, channel.reason_size)
+            if channel.reason_size:
+                memcpy(end, channel.reason, channel.reason_size)
             self.put(channel.id, _wire.RESET, payload, end + channel.reason_size - payload)
             return 0
         if dirt & CREDIT_DIRT and channel.state in (OPEN_STATE, LOCAL_FINISHED):
@@ -414,7 +415,8 @@ cdef class Output:
         cdef char *to
         self.reserve(size + MAX_HEADER_BYTES)
         to = write_header(self.block_start + self.used, channel, kind, size)
-        memcpy(to, payload, size)
+        if size:                            # FINISH has none, and memcpy() takes no NULL
+            memcpy(to, payload, size)
         self.used = to + size - self.block_start
         self.sent_frames += channel != 0
         return 0

@@ -22,7 +22,7 @@ cdef class SessionCore(ChannelHost):
     cdef double congested_since             # loop time; 0: not congested
     cdef object timer
     cdef double timer_at
-    cdef object opening                     # futures of those who wait for a slot
+    cdef dict opening                       # futures of those who wait for a slot, in order
     cdef object quiet                       # future of someone who waits until all channels have ended
     cdef object connection_error            # what the transport said
     cdef object retry_after                 # seconds, of the REFUSED that we got; or None

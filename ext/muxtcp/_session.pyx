@@ -53,7 +53,7 @@ cdef class SessionCore(ChannelHost):
         self.backlog = config.accept_backlog
         self.codec = codec
         self.timer_at = INFINITY
-        self.opening = []
+        self.opening = {}
         self.awake = []
         # uvloop's loop.time() is the same clock, but in milliseconds and as of the last poll: too coarse for round trips.
         self.clock = time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
@@ -391,14 +391,17 @@ cdef class SessionCore(ChannelHost):
         self.output_ready()
         return channel
 
-    def _slot(self):
-        """A future that is done when opening may be tried again."""
+    async def _slot(self):
+        """Wait until opening may be tried again."""
         waiter = self.loop.create_future()
-        self.opening.append(waiter)
-        return waiter
+        self.opening[waiter] = None
+        try:
+            await waiter
+        finally:
+            self.opening.pop(waiter, None)                      # who is cancelled must not be kept until a slot comes
 
     def _wake_openers(self):
-        waiters, self.opening = self.opening, []
+        waiters, self.opening = self.opening, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

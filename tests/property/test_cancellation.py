@@ -1,7 +1,7 @@
 """Cancelling recv, send, open or request at any tick loses nothing, doubles nothing and leaks nothing.
 
-A tick is one turn of the loop. Every tick of an exchange is tried, one after the other in the same session, whose window
-and slots are so small that a leak of one message or channel in each attempt would stop the session long before the last.
+A tick is one turn of the loop. Every tick of an exchange is tried, one after the other in the same session, whose
+window and slots are so small that a leak of one message or channel in each attempt would stop it long before the last.
 """
 
 import asyncio
