@@ -225,7 +225,8 @@ class Connector:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._entered is not None
-        await self._entered.close()
+        session, self._entered = self._entered, None
+        await session.close()
 
     async def __aiter__(self) -> AsyncIterator[Session]:
         self._start_afresh()

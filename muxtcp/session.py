@@ -409,7 +409,8 @@ class Session(SessionCore):
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
-        for callback in self.on_close:
+        callbacks, self.on_close = self.on_close, []  # they hold whom they tell, who may hold the session
+        for callback in callbacks:
             callback(self)
 
     def _on_disconnected(self) -> None:

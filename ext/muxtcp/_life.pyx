@@ -324,7 +324,7 @@ cdef class Life(Output):
         if not self.probing:
             self.probing = True
             self.ask_pong()
-        elif pending == 0 or pending >= self.unsent_then:   # else the line is slow, and our PING still on its way
+        elif pending >= self.unsent_then:   # else the line is slow, and our PING still on its way
             self.reason_size = snprintf(
                 self.reason, sizeof(self.reason), "nothing heard for %.1f s, %zu bytes unsent", now - self.heard, pending
             )

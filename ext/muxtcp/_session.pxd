@@ -19,7 +19,8 @@ cdef class SessionCore(ChannelHost):
     cdef bint reading_paused
     cdef int backlog                        # most channels that are accepted in one dispatch
     cdef bint eof_seen
-    cdef double congested_since             # loop time; 0: not congested
+    cdef double congested_since             # loop time at which the line last took something, while the engine is congested
+    cdef size_t congested_with              # bytes that it had not taken then
     cdef object timer
     cdef double timer_at
     cdef dict opening                       # futures of those who wait for a slot, in order

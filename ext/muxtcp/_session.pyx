@@ -141,12 +141,12 @@ cdef class SessionCore(ChannelHost):
             return 0                                            # the last words are written, whatever the line takes
         self.engine.congested = True
         self.congested_since = self.clock()
+        self.congested_with = self._unsent()
         self.set_timer()
         return 0
 
     cdef int writing_resumed(self) except -1:
         self.engine.congested = False
-        self.congested_since = 0
         self.flush()
         return 0
 
@@ -479,7 +479,7 @@ cdef class SessionCore(ChannelHost):
         cdef double due = self.engine.due()
         if self.failure is not None:
             return 0                                            # the timer is the abort's
-        if self.congested_since and self.congested_since + self.config.write_timeout < due:
+        if self.engine.congested and self.congested_since + self.config.write_timeout < due:
             due = self.congested_since + self.config.write_timeout
         if self.timer is not None:
             self.timer.cancel()
@@ -493,12 +493,14 @@ cdef class SessionCore(ChannelHost):
         self.timer = None
         self.timer_at = INFINITY
         now = self.clock()
-        if self.congested_since and now - self.congested_since >= self.config.write_timeout:
+        self.engine.unsent = self._unsent()
+        if self.engine.congested and self.engine.unsent < self.congested_with:
+            self.congested_since, self.congested_with = now, self.engine.unsent     # slow, but it takes something
+        if self.engine.congested and now - self.congested_since >= self.config.write_timeout:
             reason = f"the peer has taken nothing for {now - self.congested_since:.1f} s".encode()
             self.engine.close_session(Code.TIMEOUT, PyBytes_AS_STRING(reason), len(reason))
             self._abort_connection()
         else:
-            self.engine.unsent = self._unsent()
             self.engine.tick(now)
         self.deliver()
         if self.failure is None:

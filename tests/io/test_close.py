@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from muxtcp import Channel, ChannelClosed, ChannelReset, Config, MuxError, Session, SessionClosed, SessionLost, connect
+from muxtcp import Channel, ChannelReset, Config, Session, SessionClosed, connect
 from muxtcp import serve as serve_at
-from muxtcp.testing import VirtualClockLoop, pair
 
 PIECES = 30
 PIECE = 10_000  # bytes; together 300,000, more than a channel's first window and than any socket's buffer of ours

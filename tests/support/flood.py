@@ -15,7 +15,16 @@ from muxtcp import Channel, Config, Session, connect, serve
 SOCKET_BUFFER = 4_096  # bytes, in each direction of each of the two sockets
 OVERHEAD = 64  # what a message costs beside its bytes
 READ_BEFORE_STOPPING = 3
-SIZES = (16, 100, 700, 24, 3_000, 64, 20_000, 40)  # bytes of a message, by turns: most are small, most bytes are in large ones
+SIZES = (
+    16,
+    100,
+    700,
+    24,
+    3_000,
+    64,
+    20_000,
+    40,
+)  # bytes, by turns: most messages are small
 
 
 def size_of(channel: int, number: int) -> int:

@@ -1,0 +1,86 @@
+"""What is left when channels and sessions have ended: nothing, also with the garbage collector off."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from muxtcp import Channel, Session, connect, serve
+
+WARM_UP = 2_000  # channels after which tables, free lists and the allocator's pools have their size
+ROUNDS = {"uvloop": 100_000}  # on one loop; the others show the same with fewer
+TOLERANCE = 1 << 20  # bytes: 100 for each channel would already pass it
+TURNS = 20  # of the loop, in which closed transports end
+
+
+async def echo(channel: Channel) -> None:
+    async for message in channel:
+        await channel.send(message)
+
+
+def resident() -> int:
+    """Bytes of anonymous memory that the process has in RAM."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1_024
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def settled() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def open_and_close(session: Session, times: int) -> None:
+    for _ in range(times):
+        async with session.open("echo") as channel:
+            await channel.send(b"x")
+            assert await channel.recv() == b"x"
+
+
+async def test_channels_leave_nothing_behind(loop_name: str) -> None:
+    async with serve(echo, "127.0.0.1", 0) as server, connect(server.addresses[0]) as session:
+        with collector_off():
+            await open_and_close(session, WARM_UP)
+            before, files, tasks = resident(), descriptors(), len(asyncio.all_tasks())
+            await open_and_close(session, ROUNDS.get(loop_name, 5_000))
+            assert resident() - before < TOLERANCE
+        assert descriptors() == files
+        await settled()
+        assert len(asyncio.all_tasks()) <= tasks
+        assert session.channels == []
+
+
+async def test_sessions_go_without_the_collector() -> None:
+    gone: list[weakref.ref[Session]] = []
+
+    async def remember(session: Session) -> None:
+        gone.append(weakref.ref(session))
+
+    async with serve(echo, "127.0.0.1", 0, on_session=remember) as server:
+        with collector_off():
+            for _ in range(3):
+                async with connect(server.addresses[0]) as session:
+                    gone.append(weakref.ref(session))
+                    await open_and_close(session, 1)
+                del session
+                await settled()
+            while server.sessions:
+                await asyncio.sleep(0)
+            await settled()
+            left = [ref() for ref in gone if ref() is not None]
+            assert not left, [gc.get_referrers(session) for session in left]
