@@ -1,7 +1,7 @@
 """Two peers that flood each other over many channels through tiny socket buffers.
 
-`python tests/support/flood.py --seconds 20` runs it by hand, on uvloop unless `--loop asyncio`: once with everybody reading, once with
-one reader that stops, and prints what the slowest and the fastest channel carried, and the rates of both runs.
+`python tests/support/flood.py --seconds 20` runs it by hand, on uvloop unless `--loop asyncio`: once with everybody
+reading, once with one reader that stops, and prints what the slowest and the fastest channel carried, and both rates.
 """
 
 import argparse
