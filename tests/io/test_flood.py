@@ -1,6 +1,6 @@
 """Two peers that flood each other over 100 channels through 4 KiB socket buffers: nobody starves, everything is in order.
 
-`python tests/support/flood.py --seconds 20` is the same by hand, for long, with rates.
+`python tests/support/flood.py --seconds 20` is the same by hand, with rates.
 """
 
 import asyncio
