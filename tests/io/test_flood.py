@@ -1,4 +1,4 @@
-"""Two peers that flood each other over 100 channels through 4 KiB socket buffers: nobody starves, everything is in order.
+"""Two peers flood each other over 100 channels through 4 KiB socket buffers: nobody starves, all is in order.
 
 `python tests/support/flood.py --seconds 20` is the same by hand, with rates.
 """
