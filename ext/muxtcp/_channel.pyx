@@ -280,10 +280,16 @@ cdef class Channel:
         if mode == BATCH:
             batch = []
             while self.count:
-                message = self.pop()
+                message = <bytes>self.ring[self.first]
+                try:
+                    batch.append(message if self.codec is None else self.codec.decode(message))
+                except Exception:
+                    if batch:
+                        break                                   # it begins the next batch, and raises there
+                    self.take(ONE)
+                self.pop()
                 if self.state != NULL:
                     self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
-                batch.append(message if self.codec is None else self.codec.decode(message))
             self.credit_moved()
             return batch
         message = self.pop()
@@ -294,14 +300,14 @@ cdef class Channel:
 
     cdef object over(self, int mode):
         """Raise what says that nothing will come any more; return when something may."""
+        if self.finished and self.state != NULL:                # whatever happened afterwards: the peer had sent everything
+            if mode == ONE:
+                raise EndOfStream(channel_id=self.id, name=self.name)
+            raise StopAsyncIteration
         if self.failure is not None:
             again = copy(self.failure)
             again.__cause__ = self.failure.__cause__
             raise again
-        if self.finished:
-            if mode == ONE:
-                raise EndOfStream(channel_id=self.id, name=self.name)
-            raise StopAsyncIteration
         if self.state == NULL:
             raise ChannelClosed(channel_id=self.id, name=self.name)
 

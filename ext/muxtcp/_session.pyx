@@ -114,6 +114,8 @@ cdef class SessionCore(ChannelHost):
 
     cdef int eof_arrived(self) except -1:
         self.eof_seen = True
+        while self.reading_paused and self.failure is None:     # a dispatch had stopped at its bound: the rest came before the end
+            self.deliver()
         self.engine.received_eof(self.clock())
         self.deliver()
         if self.transport is not None:
@@ -246,7 +248,7 @@ cdef class SessionCore(ChannelHost):
             self.output_ready()
         elif self.reading_paused:
             self.reading_paused = False
-            if self.transport is not None and not self.transport.is_closing():
+            if self.transport is not None and not self.shut and not self.eof_seen:
                 self.transport.resume_reading()
         if self.awake:
             self.fire()

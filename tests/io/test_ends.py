@@ -1,0 +1,43 @@
+"""What a receiver is told at the end, when more than one thing has happened."""
+
+import pytest
+
+from muxtcp import Channel, ChannelReset, EndOfStream, codecs
+from muxtcp.testing import pair
+
+
+async def test_an_end_stays_an_end_when_a_reset_follows() -> None:
+    async def handler(channel: Channel) -> None:
+        await channel.send(b"all")
+        # It returns with unread input: our end, then a reset that says that nobody reads.
+
+    async with pair(handler) as link:
+        channel = await link.client.open("short")
+        await channel.send(bytes(100))
+        assert await channel.recv() == b"all"
+        with pytest.raises(EndOfStream):
+            await channel.recv()
+        while not channel.closed:  # the reset is on its way
+            await link.client.ping()
+        with pytest.raises(ChannelReset):
+            await channel.send(b"more")
+        with pytest.raises(EndOfStream):
+            await channel.recv()
+
+
+async def test_a_batch_ends_before_the_message_that_its_codec_refuses() -> None:
+    async def handler(channel: Channel) -> None:
+        await channel.send_many([b"1", b"2", b"not json", b"3"])
+        await channel.send_eof()
+        await channel.recv()
+
+    async with pair(handler) as link:
+        channel = await link.client.open("numbers", codec=codecs.json(int))
+        await link.client.ping()  # all four are here
+        batches = channel.batches()
+        assert await anext(batches) == [1, 2]
+        with pytest.raises(ValueError, match="malformed"):
+            await anext(batches)
+        assert await anext(batches) == [3]
+        with pytest.raises(StopAsyncIteration):
+            await anext(batches)
