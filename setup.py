@@ -73,7 +73,7 @@ class BuildExt(build_ext):
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(FINGERPRINT)
         if not self.inplace and not SANITIZE:
-            # `python -m muxtcp.bench` in the root of the repository finds ./muxtcp before what is installed: let it be whole.
+            # `python -m muxtcp.bench` in the root of the repository finds ./muxtcp first: let it be whole.
             self.copy_extensions_to_source()
 
     def build_extension(self, ext: Extension) -> None:
