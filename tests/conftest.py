@@ -12,6 +12,7 @@ An `async def` test runs once on each loop of `LOOPS`. It fails, beside its own 
 import asyncio
 import gc
 import inspect
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,10 @@ try:
     import uvloop
 except ImportError:
     uvloop = None
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit that: the
+# programs that tests interrupt would not notice.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEADLINE = 60.0  # seconds: only a test that hangs gets there
 shrinking.MAX_SHRINKING_SECONDS = 20  # of 300: a failing test, too, ends within the time that each module has

@@ -36,9 +36,12 @@ def test_ctrl_c_ends_what_runs_and_then_the_program(first: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROGRAM.format(first=first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30) == ("interrupted\n", "")
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30) == ("interrupted\n", "")
+        finally:
+            process.kill()  # or leaving the block would wait for it
 
 
 def module(*arguments: str) -> subprocess.CompletedProcess[str]:
