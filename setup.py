@@ -72,7 +72,7 @@ class BuildExt(build_ext):
         super().run()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(FINGERPRINT)
-        if not self.inplace and not SANITIZE:
+        if not self.inplace:
             # `python -m muxtcp.bench` in the root of the repository finds ./muxtcp first: let it be whole.
             self.copy_extensions_to_source()
 
