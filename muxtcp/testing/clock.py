@@ -32,7 +32,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the executor's threads, which end in real time: a virtual `timeout` would be over before they began."""
+        """Wait for the threads of the executor: they end in real time, and a virtual `timeout` would be over at once."""
         await super().shutdown_default_executor()
 
 
