@@ -10,6 +10,7 @@ as a future does.
 from asyncio import CancelledError, InvalidStateError
 
 cimport cython
+from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 
 
 @cython.final
@@ -67,7 +68,11 @@ cdef class Wakeup:
         if callback is None:
             return 0                                # not awaited yet: add_done_callback will see that it is awake
         try:
-            self.context.run(callback, self)
+            PyContext_Enter(self.context)           # what context.run() does, for half the price
+            try:
+                callback(self)
+            finally:
+                PyContext_Exit(self.context)
         except BaseException as error:              # SystemExit and KeyboardInterrupt leave the loop, not a protocol's callback
             self.loop.call_soon(throw, error)
         return 0

@@ -32,7 +32,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         return self._clock.now
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the threads of the executor: they end in real time, and a virtual `timeout` would be over at once."""
+        """Wait for the executor's threads: they end in real time, when a virtual `timeout` is long over."""
         await super().shutdown_default_executor()
 
 
