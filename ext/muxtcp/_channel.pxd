@@ -72,6 +72,7 @@ cdef class Channel:
     cdef bytes pop(self)
     cdef int clear(self) except -1
     cdef object take(self, int mode)
+    cdef bytes drop_first(self)
     cdef object over(self, int mode)
     cdef Wakeup sleep(self)
     cdef int wake_receiver(self) except -1

@@ -23,7 +23,7 @@ from muxtcp.errors import (
 
 from ._instant cimport DONE, PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN
-from ._table cimport CLOSED, OURS, WANTS_WRITE
+from ._table cimport OURS, WANTS_WRITE
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
 cdef object logger = logging.getLogger("muxtcp")
@@ -286,17 +286,22 @@ cdef class Channel:
                 except Exception:
                     if batch:
                         break                                   # it begins the next batch, and raises there
-                    self.take(ONE)
-                self.pop()
-                if self.state != NULL:
-                    self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+                    self.drop_first()
+                    self.credit_moved()
+                    raise
+                self.drop_first()
             self.credit_moved()
             return batch
-        message = self.pop()
+        message = self.drop_first()
+        self.credit_moved()
+        return message if self.codec is None else self.codec.decode(message)
+
+    cdef bytes drop_first(self):
+        """Take the first message out of the ring, and give its credit back."""
+        cdef bytes message = self.pop()
         if self.state != NULL:
             self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
-            self.credit_moved()
-        return message if self.codec is None else self.codec.decode(message)
+        return message
 
     cdef object over(self, int mode):
         """Raise what says that nothing will come any more; return when something may."""

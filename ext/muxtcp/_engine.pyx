@@ -5,7 +5,7 @@ from enum import IntEnum
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport NAN
-from libc.stdint cimport UINT64_MAX, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from muxtcp.errors import Code, LocalProtocolError, MessageTooLarge
@@ -13,7 +13,7 @@ from muxtcp.errors import Code, LocalProtocolError, MessageTooLarge
 from . cimport _life, _machine, _wire
 from ._flow cimport MESSAGE_COST
 from ._handshake cimport decode_open, decode_pairs, encode_open
-from ._output cimport IS_OVER, TOO_LARGE, Output
+from ._output cimport IS_OVER, TOO_LARGE
 from ._table cimport RELEASED
 
 cdef tuple MODES = ("rw", "r", "w")

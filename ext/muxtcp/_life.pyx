@@ -53,7 +53,7 @@ cdef class Life(Output):
 
     # Limits
 
-    cdef int raise_limit(self, uint64_t *limit, uint64_t value, const char *what) noexcept nogil:
+    cdef int raise_limit(self, uint64_t *limit, uint64_t value) noexcept nogil:
         if value > LARGEST_LIMIT:
             return self.violation(_wire.LIMIT_OVERFLOW, "a limit of %llu is over %llu", value, LARGEST_LIMIT)
         if value < limit[0]:

@@ -321,11 +321,11 @@ cdef class Machine(Life):
                 event.kind = PONG_EVENT
                 event.number = numbers[0]
         elif kind == _wire.SESSION_CREDIT:
-            if not self.raise_limit(&self.outgoing.limit, numbers[0], "SESSION_CREDIT"):
+            if not self.raise_limit(&self.outgoing.limit, numbers[0]):
                 return False
             self.promise()
         elif kind == _wire.CHANNEL_CREDIT:
-            if not self.raise_limit(&self.may_open, numbers[0], "CHANNEL_CREDIT"):
+            if not self.raise_limit(&self.may_open, numbers[0]):
                 return False
             self.can_open = self.wants_open and self.opened < self.may_open
         elif kind == _wire.SESSION_BLOCKED:
@@ -430,7 +430,7 @@ cdef class Machine(Life):
             return self.violation(_wire.BAD_FRAME, "%llu bytes too many on channel %llu", end - at, id)
 
         if kind == _wire.CREDIT:
-            if not self.raise_limit(&channel.outgoing.limit, numbers[0], "CREDIT"):
+            if not self.raise_limit(&channel.outgoing.limit, numbers[0]):
                 return False
             if credit_left(&channel.outgoing) >= channel.need:
                 self.mark_writable(channel)

@@ -13,10 +13,8 @@ import time
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_WRITE
-from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.math cimport INFINITY
-from libc.stdint cimport uint64_t
 
 from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,

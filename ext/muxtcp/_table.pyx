@@ -6,7 +6,7 @@ the other's last word (FINISH or RESET) before it may forget the channel: that i
 that ended" an exact violation instead of a guess about what may still be under way.
 """
 
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 
 
 cdef bint table_grow(table_t *table) noexcept nogil:
