@@ -53,16 +53,22 @@ cdef inline void consume(incoming_t *flow, uint64_t cost) noexcept nogil:
 
 
 cdef inline bint grant_due(incoming_t *flow) noexcept nogil:
-    """Whether a grant is worth a frame: a quarter of the window (no dribble of tiny grants), or all that a blocked peer lacks."""
+    """Whether a grant is worth a frame: a quarter of the window (no dribble of tiny grants); or, when the peer is blocked, all that it
+    lacks, or all that there is once everything is consumed (it may lack less than it said, having given a message up)."""
     cdef uint64_t next = flow.consumed + flow.window
     if next <= flow.granted:
         return False
-    return next - flow.granted >= flow.window >> 2 or flow.granted < flow.need <= next
+    return next - flow.granted >= flow.window >> 2 or (
+        flow.granted < flow.need and (flow.need <= next or flow.consumed == flow.received)
+    )
 
 
-cdef inline uint64_t lacking(incoming_t *flow) noexcept nogil:
-    """The least window that lets a blocked peer send its message, once all before it is consumed; 0 when it is not blocked."""
-    return flow.need - flow.received if flow.need > flow.granted else 0
+cdef inline uint64_t lacking(incoming_t *flow, uint64_t largest) noexcept nogil:
+    """The least window that lets a blocked peer send its message, once all before it is consumed; 0 when it is not blocked.
+
+    What the peer needs counts messages that are still on their way, behind the announcement: never more than the `largest` cost of one.
+    """
+    return min(flow.need - flow.received, largest) if flow.need > flow.granted else 0
 
 
 cdef inline void measure(incoming_t *flow, double now) noexcept nogil:

@@ -111,6 +111,7 @@ cdef class Life(Output):
     cdef void hang_up(self, channel_t *channel) noexcept nogil
     cdef void offer_slots(self) noexcept nogil
     cdef int raise_limit(self, uint64_t *limit, uint64_t value) noexcept nogil
+    cdef uint64_t largest_cost(self) noexcept nogil
     cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil
     cdef void grant_channel(self, channel_t *channel) noexcept nogil
     cdef void grant_session(self, uint64_t cost) noexcept nogil

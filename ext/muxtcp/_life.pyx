@@ -63,21 +63,24 @@ cdef class Life(Output):
         limit[0] = value
         return True
 
+    @cython.final
+    cdef inline uint64_t largest_cost(self) noexcept nogil:
+        return self.settings.max_message + MESSAGE_COST
+
     cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil:
         """The peer stands at `limit` and would need `need`: note it, and let the window fit one such message."""
-        cdef uint64_t most = flow.received + self.settings.max_message + MESSAGE_COST
+        cdef uint64_t largest = self.largest_cost()
         cdef uint64_t window
         if limit > flow.granted:
             return self.violation(_wire.LIMIT_OVERFLOW, "BLOCKED at %llu, but %llu was granted", limit, flow.granted)
-        flow.need = min(need, most)
+        flow.need = min(need, flow.granted + largest)               # an honest peer needs one message more than it was granted
         window = flow.window
         if flow.lowest < window >> 3 and self.now - flow.since >= self.smoothed:
             # Its reader had taken nearly everything, and still the sender waits: the window is what holds them up. Seen without
             # any estimate of the round trip under load, which is longer than the one of an idle PING.
             window = min(window * 2, self.settings.memory_limit >> (flow != &self.incoming))
             measure(flow, self.now)
-        if flow.need > flow.received:
-            window = max(window, flow.need - flow.received)         # one whole message must fit
+        window = max(window, lacking(flow, largest))                # one whole message must fit
         if flow == &self.incoming:
             self.set_session_window(window)
         else:
@@ -90,7 +93,7 @@ cdef class Life(Output):
             return
         if self.now - flow.since >= self.smoothed:
             flow.window = wanted_window(
-                flow, self.now, self.smoothed, max(self.settings.channel_window, lacking(flow)),
+                flow, self.now, self.smoothed, max(self.settings.channel_window, lacking(flow, self.largest_cost())),
                 max(self.settings.memory_limit >> 1, flow.window),
             )
             measure(flow, self.now)
@@ -103,7 +106,7 @@ cdef class Life(Output):
         cdef int64_t commitment
         window = min(window, self.settings.memory_limit)
         # What was granted cannot be taken back: a smaller window frees memory only as the peer uses its credit up.
-        commitment = max(window, self.incoming.granted - self.incoming.consumed, self.settings.max_message + MESSAGE_COST)
+        commitment = max(window, self.incoming.granted - self.incoming.consumed, self.largest_cost())
         if self.budget != NULL:
             if commitment > self.committed and not budget_take(self.budget, commitment - self.committed):
                 window = min(window, <uint64_t>self.committed)
@@ -122,7 +125,8 @@ cdef class Life(Output):
         if self.now - flow.since >= self.smoothed:
             self.set_session_window(
                 wanted_window(
-                    flow, self.now, self.smoothed, max(self.settings.session_window, lacking(flow)), self.settings.memory_limit
+                    flow, self.now, self.smoothed, max(self.settings.session_window, lacking(flow, self.largest_cost())),
+                    self.settings.memory_limit,
                 )
             )
             measure(flow, self.now)

@@ -129,6 +129,39 @@ def test_a_promise_that_was_too_large_serves_the_next_in_line() -> None:
     assert pair.client.engine.send(second, bytes(10_000))
 
 
+@pytest.mark.parametrize("scarce", ["channel_window", "session_window"])
+def test_an_announcement_that_overtakes_queued_messages_is_believed(scarce: str) -> None:
+    """What the sender needs counts messages that are behind the announcement; a little of the window is used, not worth a grant."""
+    windows = {"channel_window": 65_536, "session_window": 65_536} | {scarce: 32_768}
+    pair = engines(max_message=30_000, memory_limit=windows["session_window"], **windows)
+    channel = pair.client.engine.open("")
+    pair.pump()
+    assert pair.client.engine.send(channel, bytes(7_000))
+    assert not pair.client.engine.send(channel, bytes(30_000))
+    pair.pump()
+    assert len(heard(pair.client, Kind.BLOCKED if scarce == "channel_window" else Record.SESSION_BLOCKED)) == 1
+    assert pair.client.engine.send(channel, bytes(30_000))
+
+
+def test_who_needs_less_than_was_announced_is_granted_what_there_is() -> None:
+    """The announcement counted a promise to another channel, which then gave up: the whole window is enough, though not for both."""
+    pair = engines(consume=False, max_message=30_000, channel_window=65_536, session_window=32_768, memory_limit=32_768)
+    used, gives_up, waits = (pair.client.engine.open(name) for name in ("used", "gives up", "waits"))
+    assert pair.client.engine.send(used, bytes(28_000))
+    assert pair.client.engine.send(used, bytes(4_000))
+    assert not pair.client.engine.send(gives_up, bytes(25_000))
+    pair.pump()
+    pair.server.engine.consume(used, 28_000)
+    pair.pump()
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [gives_up]
+    assert not pair.client.engine.send(waits, bytes(30_000))
+    pair.pump()
+    pair.client.engine.give_up(gives_up)
+    pair.server.engine.consume(used, 4_000)
+    pair.pump()
+    assert pair.client.engine.send(waits, bytes(30_000))
+
+
 def test_a_channel_may_wait_for_memory_and_for_credit() -> None:
     pair = engines(consume=False, send_buffer=40_000, session_window=32_768)
     full, waits = pair.client.engine.open("full"), pair.client.engine.open("waits")
