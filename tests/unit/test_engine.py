@@ -6,7 +6,7 @@ import pytest
 from support import frames
 from support.frames import Kind, Record
 from support.pair import Alone, Pair, Side
-from support.parts import EventKind
+from support.parts import Event, EventKind
 
 from muxtcp._engine import Engine, MemoryBudget
 from muxtcp.errors import LocalProtocolError
@@ -131,7 +131,7 @@ def test_a_promise_that_was_too_large_serves_the_next_in_line() -> None:
 
 @pytest.mark.parametrize("scarce", ["channel_window", "session_window"])
 def test_an_announcement_that_overtakes_queued_messages_is_believed(scarce: str) -> None:
-    """What the sender needs counts messages that are behind the announcement; a little of the window is used, not worth a grant."""
+    """What a sender needs counts messages behind the announcement; little of the window is used: not worth a grant."""
     windows = {"channel_window": 65_536, "session_window": 65_536} | {scarce: 32_768}
     pair = engines(max_message=30_000, memory_limit=windows["session_window"], **windows)
     channel = pair.client.engine.open("")
@@ -144,7 +144,7 @@ def test_an_announcement_that_overtakes_queued_messages_is_believed(scarce: str)
 
 
 def test_who_needs_less_than_was_announced_is_granted_what_there_is() -> None:
-    """The announcement counted a promise to another channel, which then gave up: the whole window is enough, though not for both."""
+    """The announcement counted a promise to a channel that gave up: the whole window is enough, but not for both."""
     pair = engines(consume=False, max_message=30_000, channel_window=65_536, session_window=32_768, memory_limit=32_768)
     used, gives_up, waits = (pair.client.engine.open(name) for name in ("used", "gives up", "waits"))
     assert pair.client.engine.send(used, bytes(28_000))
@@ -163,31 +163,61 @@ def test_who_needs_less_than_was_announced_is_granted_what_there_is() -> None:
 
 
 def test_a_channel_may_wait_for_memory_and_for_credit() -> None:
-    pair = engines(consume=False, send_buffer=40_000, session_window=32_768)
-    full, waits = pair.client.engine.open("full"), pair.client.engine.open("waits")
+    """An urgent channel has no room for a large message, and then no credit of the session for a smaller one."""
+    pair = engines(consume=False, send_buffer=40_000, session_window=32_768, memory_limit=32_768)
+    full = pair.client.engine.open("full")
+    waits = pair.client.engine.open("waits", priority=0)
     assert pair.client.engine.send(full, bytes(20_000))
-    assert not pair.client.engine.send(waits, bytes(15_000)), "no room in the queue"
-    assert not pair.client.engine.send(waits, bytes(9_900) + bytes(2_900)), "no credit of the session"
+    assert not pair.client.engine.send(waits, bytes(20_000)), "no room in the queue"
+    assert not pair.client.engine.send(waits, bytes(15_000)), "no credit of the session"
     pair.pump()
+    assert pair.client.seen(EventKind.WRITABLE) == [Event(EventKind.WRITABLE, waits)], "there is room now"
+    assert not pair.client.engine.send(waits, bytes(15_000)), "and still no credit"
     pair.server.engine.consume(full, 20_000)
     pair.pump()
-    assert pair.client.engine.send(waits, bytes(12_800))
+    assert pair.client.seen(EventKind.WRITABLE) == [Event(EventKind.WRITABLE, waits)] * 2
+    assert pair.client.engine.send(waits, bytes(15_000))
+
+
+def end_at_once(pair: Pair, channel: int) -> None:
+    """Both sides are done with the client's channel, before the client has written anything more."""
+    pair.client.engine.finish(channel)
+    pair.client.engine.release(channel)
+    pair.server.engine.reset(channel, 2)
+    pair.client.engine.receive_data(pair.server.engine.data_to_send(), pair.now)
+    pair.client.take_events()
 
 
 def test_a_channel_that_waits_for_memory_may_end() -> None:
-    pair = engines(consume=False, send_buffer=40_000)
-    first, second = pair.client.engine.open("first"), pair.client.engine.open("second")
+    """It ends while the queue is more than half full, so that the line stands still; those behind it get their turn."""
+    pair = engines(consume=False, send_buffer=36_000)
+    full, ends, next_one = (pair.client.engine.open(name) for name in ("full", "ends", "next"))
     pair.pump()
-    assert pair.client.engine.send(second, bytes(9_000))
-    assert pair.client.engine.send(first, bytes(18_000))
-    assert not pair.client.engine.send(second, bytes(500) * 9)
-    pair.client.engine.finish(second)
-    pair.client.engine.release(second)
-    pair.server.engine.reset(second, 2)
-    pair.client.engine.receive_data(pair.server.engine.data_to_send(), pair.now)
-    pair.client.take_events()
+    assert pair.client.engine.send(full, bytes(20_000))
+    assert not pair.client.engine.send(ends, bytes(9_000)), "no room in the queue"
+    assert not pair.client.engine.send(next_one, bytes(9_000))
+    end_at_once(pair, ends)
     pair.pump()
-    assert pair.server.messages(first) == [bytes(18_000)]
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [next_one]
+    assert pair.client.engine.send(next_one, bytes(9_000))
+    pair.pump()
+    assert pair.server.messages(next_one) == [bytes(9_000)]
+    assert pair.client.closed is None
+
+
+def test_a_channel_that_waits_for_credit_may_end() -> None:
+    """It ends behind one that goes on waiting, so that the line stands still; those behind it get their turn."""
+    pair = engines(consume=False, session_window=32_768, memory_limit=32_768)
+    used, first, ends, next_one = (pair.client.engine.open(name) for name in ("used", "first", "ends", "next"))
+    assert pair.client.engine.send(used, bytes(20_000))
+    pair.pump()
+    for channel in (first, ends, next_one):
+        assert not pair.client.engine.send(channel, bytes(15_000)), "no credit of the session"
+    end_at_once(pair, ends)
+    pair.pump()
+    pair.server.engine.consume(used, 20_000)
+    pair.pump()
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first, next_one]
     assert pair.client.closed is None
 
 
