@@ -13,6 +13,7 @@ import asyncio
 import gc
 import inspect
 import signal
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -63,13 +64,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     name = pyfuncitem.funcargs["loop_name"]
     arguments = {arg: pyfuncitem.funcargs[arg] for arg in inspect.signature(test).parameters}
     unseen: list[dict[str, Any]] = []
-    with asyncio.Runner(loop_factory=LOOPS[name], debug=name == "asyncio-debug") as runner:
+    runner = asyncio.Runner(loop_factory=LOOPS[name], debug=name == "asyncio-debug")
+    try:
         runner.get_loop().set_exception_handler(lambda loop, context: unseen.append(context))
         leaked = runner.run(_guarded(test(**arguments)))
+    finally:
+        # A warning that uvloop's close() meets as an error, for a transport that is open, makes it wait for ever.
+        with warnings.catch_warnings(record=True, action="always") as warned:
+            runner.close()
     if name == "asyncio-debug":
         gc.collect()  # so that exceptions of tasks in cycles are seen here, and not in a later test
     assert not unseen, f"the loop saw exceptions that the test did not: {unseen}"
     assert not leaked, f"tasks left behind: {leaked}"
+    assert not warned, f"the loop warned when it was closed: {[str(warning.message) for warning in warned]}"
     return True
 
 

@@ -205,7 +205,8 @@ cdef class Channel:
     def __dealloc__(self):
         if self.state != NULL:
             self.engine.release_channel(self.state)
-            if self.host.engine is not None and self.host.failure is None:      # the collector may have cleared the session first
+            # The collector may have cleared the session first, and a program that failed may have closed the loop.
+            if self.host.engine is not None and self.host.failure is None and not self.host.loop.is_closed():
                 self.host.output_ready()
         while self.count:
             self.pop()

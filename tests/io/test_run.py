@@ -26,13 +26,45 @@ except KeyboardInterrupt:
     print("interrupted")
 """
 
+UNTIDY = """
+{first}
+import muxtcp
 
-@pytest.mark.parametrize(
-    "first", ["import uvloop", "import sys; sys.modules['uvloop'] = None"], ids=["uvloop", "asyncio"]
-)
-def test_ctrl_c_ends_what_runs_and_then_the_program(first: str) -> None:
-    if first == "import uvloop":
+
+async def echo(channel):
+    async for message in channel:
+        await channel.send(message)
+
+
+async def main():
+    server = await muxtcp.serve(echo, "127.0.0.1", 0)
+    session = await muxtcp.connect(server.addresses[0])
+    channel = await session.open("echo")
+    await channel.send(b"1")
+    kept.extend([server, session, channel, await channel.recv()])
+
+
+kept = []
+muxtcp.run(main())
+print("done")
+"""
+
+
+@pytest.fixture(params=["import uvloop", "import sys; sys.modules['uvloop'] = None"], ids=["uvloop", "asyncio"])
+def first(request: pytest.FixtureRequest) -> str:
+    """The program's first line, which chooses its loop."""
+    if request.param == "import uvloop":
         pytest.importorskip("uvloop")
+    return request.param
+
+
+def test_a_program_may_end_without_closing_anything(first: str) -> None:
+    command = [sys.executable, "-c", UNTIDY.format(first=first)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_ctrl_c_ends_what_runs_and_then_the_program(first: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROGRAM.format(first=first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
