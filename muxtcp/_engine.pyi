@@ -18,6 +18,9 @@ class EventKind(IntEnum):
     PONG = 10  # number = the n of the ping; engine.rtt is up to date
     GOING_AWAY = 11  # number = last channel served, code, reason: by the peer
     CLOSED = 12  # code, reason, number = 1 when the peer said so, 0 when we did, 2 when the stream just ended
+    RESUMPTION = 13  # number = 4 to 7, which record of the resumption handshake; data = its fields
+    ACKED = 14  # number = how many of our sequenced frames the peer has
+    BROKEN = 15  # reason: the connection is gone and the session is not; answer with part()
 
 class Event(NamedTuple):
     kind: EventKind
@@ -50,6 +53,22 @@ class Peer(NamedTuple):
     resume_ms: int
     meta: dict[str, str]
     auth: bytes
+    ticket: bytes
+    replay_limit: int
+
+class Position(NamedTuple):
+    """How far one side is (section 11 of the protocol)."""
+
+    frames: int  # sequenced frames that it has received
+    bytes: int  # the sum of their sizes
+    oldest: int  # number of the oldest frame that it can still send again
+
+class Fate(NamedTuple):
+    """What became of the messages of one direction, as far as this side knows."""
+
+    acknowledged: int  # the other side has them, and both know
+    unknown: int  # on their way when the connection broke: the other side may have them, or not
+    unsent: int  # the other side certainly does not have them
 
 class MemoryBudget:
     """What all sessions of a process may promise together, in bytes (None: no limit)."""
@@ -87,6 +106,11 @@ class Engine:
         meta: dict[str, str] | None = None,
         auth: bytes = b"",
         budget: MemoryBudget | None = None,
+        resume_ms: int = 0,  # client: the wish
+        ticket: bytes = b"",  # client: of the HELLO
+        replay_limit: int = 4_194_304,
+        replay_budget: MemoryBudget | None = None,
+        resumption: bytes | None = None,  # client: begin with this RESUME instead of HELLO
     ) -> None: ...
 
     # bytes in, events out
@@ -94,7 +118,7 @@ class Engine:
     def receive_eof(self, now: float) -> None: ...
     def next_event(self) -> Event | None: ...
     # commands
-    def accept(self, meta: dict[str, str] | None = None) -> None: ...
+    def accept(self, meta: dict[str, str] | None = None, resume_ms: int = 0, ticket: bytes = b"") -> None: ...
     def refuse(self, code: int, reason: str = "", retry_after_ms: int = 0) -> None: ...
     def open(
         self,
@@ -115,6 +139,28 @@ class Engine:
     def ping(self, now: float) -> int: ...  # the n of its PONG event
     def go_away(self, code: int = 0, reason: str = "") -> None: ...  # we serve no new channels
     def close(self, code: int = 0, reason: str = "") -> None: ...  # GOAWAY, and nothing more is processed
+    # the resumption handshake, by the engine that was made for the new connection
+    def answer_resume(self, record: int, payload: bytes) -> None: ...  # server: RESUME_OK (5) or RESUME_FAILED (7)
+    def confirm_resume(self, payload: bytes) -> None: ...  # client
+    def take_rest(self) -> bytes: ...  # what came behind the handshake, for the engine that lasts
+    def greet_anew(self) -> None: ...  # client: HELLO, after RESUME_FAILED
+    # resumption, by the engine that lasts
+    @property
+    def resumable(self) -> bool: ...  # agreed in the handshake
+    @property
+    def parted(self) -> bool: ...  # there is no connection
+    @property
+    def position(self) -> Position: ...
+    @property
+    def limits(self) -> bytes: ...  # the parameters of HELLO, then of WELCOME, as they were sent
+    def part(self) -> None: ...  # the connection is gone, nothing that it still delivers counts
+    def judge(self, frames: int, sizes: int, oldest: int) -> int: ...  # the peer's position: 0, POSITION_LOST, DIVERGED
+    def rejoin(self, frames: int, now: float) -> int: ...  # there is a connection; returns how many frames go again
+    def fate(self, known: int | None = None) -> Fate: ...  # of what we sent; known: the peer has exactly so many frames
+    @property
+    def heard_fate(self) -> Fate: ...  # of what the peer sent
+    @property
+    def replay_log(self) -> tuple[int, float]: ...  # bytes that it holds, seconds for which it was full
     # bytes out, time
     def data_to_send(self, limit: int = -1) -> bytes: ...  # whole frames, about `limit` bytes
     def next_timeout(self) -> float: ...  # inf: none

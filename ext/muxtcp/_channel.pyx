@@ -510,7 +510,7 @@ cdef class Channel:
             if engine.used + engine.sealed >= BLOCK:
                 self.host.flush()
         elif result == QUEUED:
-            if engine.queued >= FLUSH_QUEUE and not engine.congested:
+            if engine.queued >= FLUSH_QUEUE and not engine.held_back:
                 self.host.flush()
         elif result < 0:
             if not self.held:

@@ -1,13 +1,15 @@
 # The machine with its Python face, and the budget that the sessions of a process share.
 from ._flow cimport budget_t
-from ._machine cimport Machine, event_t
+from ._machine cimport event_t
+from ._resumption cimport Resumable
 from ._table cimport channel_t
 
 cdef class MemoryBudget:
     cdef budget_t budget
 
-cdef class Engine(Machine):
+cdef class Engine(Resumable):
     cdef dict meta                          # ours, of the session
+    cdef bytes auth
     cdef channel_t *named(self, id) except NULL
 
 cdef str text(const char *data, size_t size)

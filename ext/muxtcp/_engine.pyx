@@ -8,12 +8,14 @@ from libc.math cimport NAN
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from muxtcp.errors import Code, LocalProtocolError, MessageTooLarge
+from muxtcp.errors import Code, MessageTooLarge
 
 from . cimport _life, _machine, _wire
 from ._flow cimport MESSAGE_COST
 from ._handshake cimport decode_open, decode_pairs, encode_open
 from ._output cimport IS_OVER, TOO_LARGE
+from ._resumption cimport illegal
+from ._resumption import Fate, Position
 from ._table cimport RELEASED
 
 cdef tuple MODES = ("rw", "r", "w")
@@ -34,18 +36,17 @@ class EventKind(IntEnum):
     PONG = _machine.PONG_EVENT
     GOING_AWAY = _machine.GOING_AWAY_EVENT
     CLOSED = _machine.CLOSED_EVENT
+    RESUMPTION = _machine.RESUMPTION_EVENT
+    ACKED = _machine.ACKED_EVENT
+    BROKEN = _machine.BROKEN_EVENT
 
 
 Event = namedtuple("Event", "kind channel data code reason number", defaults=(0, b"", 0, "", 0))
 Opening = namedtuple("Opening", "name meta mode priority deadline_ms traceparent")
 Peer = namedtuple(
-    "Peer", "version max_frame max_message channel_limit session_limit max_channels keepalive_ms resume_ms meta auth"
+    "Peer", "version max_frame max_message channel_limit session_limit max_channels keepalive_ms resume_ms meta auth ticket replay_limit"
 )
 cdef tuple KINDS = tuple(EventKind)
-
-
-cdef illegal(str reason):
-    return LocalProtocolError(code=Code.CHANNEL_ENDED, reason=reason)
 
 
 cdef str text(const char *data, size_t size):
@@ -73,14 +74,15 @@ cdef class MemoryBudget:
         return self.budget.used
 
 
-cdef class Engine(Machine):
+cdef class Engine(Resumable):
     """One session's state machine: bytes, commands and the time in; bytes and events out."""
 
     def __init__(
         self, *, bint client, double now=0.0, max_frame=65_536, max_message=1_048_576, channel_window=262_144,
         session_window=262_144, memory_limit=16_777_216, max_channels=1_024, send_buffer=1_048_576, keepalive=10.0,
         keepalive_timeout=10.0, handshake_timeout=5.0, glitch_burst=1_000, glitch_rate=33.0, dict meta=None, bytes auth=b"",
-        MemoryBudget budget=None,
+        MemoryBudget budget=None, resume_ms=0, bytes ticket=b"", replay_limit=4_194_304, MemoryBudget replay_budget=None,
+        bytes resumption=None,
     ):
         if self.next_local:
             raise TypeError("an engine is made once")
@@ -105,9 +107,19 @@ cdef class Engine(Machine):
         self.set_session_window(session_window)
         self.incoming.granted = self.incoming.window
         self.deadline = now + handshake_timeout
+        if replay_budget is not None:
+            self.log_budget = replay_budget
+            self.log.budget = &replay_budget.budget
+        self.settings.resume = resume_ms
+        self.settings.replay_limit = replay_limit
+        self.ticket = ticket
         self.meta = meta
-        if client:
+        self.auth = auth
+        if client and resumption is None:
             self.greet(_wire.HELLO, meta, auth)
+        elif client:
+            self.resuming = True
+            self.say(_wire.RESUME, resumption)
 
     # Bytes in, events out
 
@@ -142,7 +154,13 @@ cdef class Engine(Machine):
             return Event(kind, event.channel.id, b"", event.code, text(event.data, event.size))
         if event.kind == _machine.PONG_EVENT:
             return Event(kind, number=event.number)
-        if event.kind in (_machine.REFUSED_EVENT, _machine.GOING_AWAY_EVENT, _machine.CLOSED_EVENT):
+        if event.kind == _machine.ACKED_EVENT:
+            return Event(kind, number=event.number)
+        if event.kind == _machine.RESUMPTION_EVENT:
+            return Event(kind, 0, event.data[: event.size], number=event.number)
+        if event.kind in (
+            _machine.REFUSED_EVENT, _machine.GOING_AWAY_EVENT, _machine.CLOSED_EVENT, _machine.BROKEN_EVENT,
+        ):
             return Event(kind, 0, b"", event.code, text(event.data, event.size), event.number)
         return Event(kind)
 
@@ -154,10 +172,10 @@ cdef class Engine(Machine):
             raise illegal(f"channel {id} is not open")
         return found
 
-    def accept(self, dict meta=None):
-        if self.phase != _life.ADMITTING:
+    def accept(self, dict meta=None, resume_ms=0, bytes ticket=b""):
+        if self.phase != _life.ADMITTING or self.greeting == NULL:
             raise illegal("accept() answers a HELLO, once")
-        self.accept_session(self.meta if meta is None else meta)
+        self.accept_session(self.meta if meta is None else meta, resume_ms, ticket)
 
     def refuse(self, code, str reason="", retry_after_ms=0):
         if self.client or self.phase >= _life.UP:
@@ -225,6 +243,11 @@ cdef class Engine(Machine):
         cdef bytes said = reason.encode()
         self.close_session(code, PyBytes_AS_STRING(said), len(said))
 
+    def greet_anew(self):
+        if not self.client or self.resuming or self.phase != _life.GREETING or self.said is not None:
+            raise illegal("there was no RESUME that failed")
+        self.greet(_wire.HELLO, self.meta, self.auth)
+
     # Bytes out, time
 
     def data_to_send(self, limit=-1):
@@ -259,6 +282,7 @@ cdef class Engine(Machine):
             (peer.version_low, peer.version_high), peer.max_frame, peer.max_message, peer.channel_limit, peer.session_limit,
             peer.max_channels, peer.keepalive, peer.resume, decode_pairs(peer.meta, peer.meta_size),
             peer.auth[: peer.auth_size] if peer.auth != NULL else b"",
+            peer.ticket[: peer.ticket_size] if peer.ticket != NULL else b"", peer.replay_limit,
         )
 
     @property

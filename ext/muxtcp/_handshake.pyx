@@ -16,6 +16,8 @@ cdef enum Parameter:
     RESUME = 8
     META = 9
     AUTH = 10
+    TICKET = 11
+    REPLAY_LIMIT = 12
 
 cdef enum Field:                    # typed fields of OPEN
     DEADLINE = 1
@@ -120,6 +122,10 @@ cdef int read_parameter(uint64_t id, const char *at, size_t size, bint hello, pa
         return code
     if id == AUTH and hello:
         to.auth, to.auth_size = at, size
+    elif id == TICKET:
+        to.ticket, to.ticket_size = at, size
+    elif id == REPLAY_LIMIT:
+        return whole_number(at, size, 0, LARGEST_LIMIT, &to.replay_limit)
     return _wire.NO_ERROR
 
 
@@ -204,7 +210,7 @@ cdef bytes pairs(dict meta):
     return b"".join(parts)
 
 
-cdef bytes encode_parameters(parameters_t *parameters, bint hello, dict meta, bytes auth):
+cdef bytes encode_parameters(parameters_t *parameters, bint hello, dict meta, bytes auth, bytes ticket):
     cdef list parts = [number(VERSION)]
     version = number(parameters.version_low)
     parts.append(block(version + number(parameters.version_high) if hello else version))
@@ -215,7 +221,10 @@ cdef bytes encode_parameters(parameters_t *parameters, bint hello, dict meta, by
         (SESSION_LIMIT, parameters.session_limit),
         (MAX_CHANNELS, parameters.max_channels),
         (KEEPALIVE, parameters.keepalive),
+        (RESUME, parameters.resume),
     ):
+        if id == RESUME and not value:
+            continue
         parts.append(number(id))
         parts.append(block(number(value)))
     if meta:
@@ -224,6 +233,11 @@ cdef bytes encode_parameters(parameters_t *parameters, bint hello, dict meta, by
     if hello and auth:
         parts.append(number(AUTH))
         parts.append(block(auth))
+    if parameters.resume:
+        parts.append(number(TICKET))
+        parts.append(block(ticket))
+        parts.append(number(REPLAY_LIMIT))
+        parts.append(block(number(parameters.replay_limit)))
     return b"".join(parts)
 
 

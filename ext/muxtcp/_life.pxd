@@ -9,9 +9,11 @@ from ._table cimport channel_t, table_t
 cdef enum Phase:
     PREFACE = 0                     # the peer's preface has not come
     GREETING = 1                    # nor its HELLO or WELCOME
-    ADMITTING = 2                   # server: HELLO has come, the answer is being made up
-    UP = 3
-    OVER = 4
+    ADMITTING = 2                   # server: HELLO or RESUME has come, the answer is being made up
+    PROVING = 3                     # server: RESUME_OK was said, RESUME_CONFIRM has not come
+    HANDED_OVER = 4                 # the byte stream goes on with another session, as a resumption agreed
+    UP = 5
+    OVER = 6
 
 cdef enum Ending:                   # how a session came to its end: the number of its CLOSED event
     BY_US = 0
@@ -37,6 +39,8 @@ cdef struct settings_t:             # what Config says, in the machine's terms
     double handshake_timeout
     double glitch_burst
     double glitch_rate
+    uint64_t resume                 # ms; 0: the session ends with its connection
+    uint64_t replay_limit
 
 cdef inline double stuck_time() noexcept nogil:
     """Seconds that a full session window may stand still before it grows."""
@@ -49,7 +53,6 @@ cdef class Life(Output):
     cdef object budget_owner
     cdef int phase
     cdef int phase_then             # the phase in which the session ended
-    cdef double now
     # channels
     cdef table_t table
     cdef channel_t *recent          # found last: most often it is asked for again
@@ -88,6 +91,19 @@ cdef class Life(Output):
     cdef double smoothed            # round trip in seconds; 0: none yet
     cdef double glitches
     cdef double glitches_at
+    # resumption
+    cdef bint preface_said
+    cdef bint resuming              # RESUME was said, or has come, on this connection
+    cdef bytes ticket               # of our HELLO or WELCOME
+    cdef bytes said                 # the parameters of our HELLO or WELCOME
+    cdef uint64_t received_sizes    # of the sequenced frames received
+    cdef uint64_t told_frames       # by our newest ACK
+    cdef uint64_t told_sizes
+    cdef uint64_t told_messages
+    cdef uint64_t ack_sizes         # an ACK is due when so many bytes are not acknowledged
+    cdef double ack_at              # when one is due in any case; inf: nothing is unacknowledged
+    cdef bint broken                # the connection is gone, which is still to be told
+    cdef bint peer_ended            # its END has come
     # the end
     cdef readonly uint64_t code
     cdef readonly int ending
@@ -101,6 +117,7 @@ cdef class Life(Output):
     cdef parameters_t peer_parameters       # points into it
     # facts
     cdef readonly uint64_t received_frames
+    cdef readonly uint64_t received_messages
 
     # channels and their limits
     cdef channel_t *find(self, uint64_t id) noexcept nogil
@@ -127,9 +144,13 @@ cdef class Life(Output):
     cdef double due(self) noexcept nogil                                # when tick() wants to be called; inf: not
     cdef void tick(self, double now) noexcept nogil
     cdef void glitch(self, double cost) noexcept nogil
+    # resumption
+    cdef void owe_ack(self) noexcept nogil
+    cdef void connection_lost(self, uint64_t code, int goodbye) noexcept nogil  # a break, or the end of a session that survives none
+    cdef int say(self, int kind, bytes payload) except -1                       # a record of the handshake
     # beginning and end
     cdef int greet(self, int kind, dict meta, bytes auth) except -1
-    cdef int accept_session(self, dict meta) except -1
+    cdef int accept_session(self, dict meta, uint64_t resume, bytes ticket) except -1
     cdef void come_up(self) noexcept nogil
     cdef void announce_end(self, uint64_t code, const char *reason, size_t size) noexcept nogil
     cdef void close_session(self, uint64_t code, const char *reason, size_t size) noexcept nogil

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 from . cimport _wire
 from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_take, consume, grant_due, lacking, measure, wanted_window
 from ._handshake cimport encode_parameters
-from ._output cimport BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PING_SLOT, PONG_SLOT
+from ._output cimport ACK_SLOT, BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PARTED, PING_SLOT, PONG_SLOT
 from ._table cimport (
     CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
     RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, table_add, table_find, table_remove,
@@ -22,6 +22,11 @@ from ._table cimport (
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, write_varint
 
 cdef uint64_t LARGEST_LIMIT = <uint64_t>1 << MAX_LIMIT_BITS
+cdef enum:                              # when an ACK is due (S-10)
+    MOST_UNACKNOWLEDGED = 256
+    MOST_UNACKNOWLEDGED_BYTES = 65_536
+
+cdef double ACK_DELAY = 0.02
 cdef double LATE = 0.5              # seconds: a timer that fires later than this says our loop was blocked
 
 cdef bytes TEXT_ANSWER = b"This port speaks muxtcp version 1, a binary protocol.\r\n"
@@ -34,7 +39,7 @@ cdef bytes HTTP_ANSWER = (
 @cython.no_gc_clear                     # __dealloc__ needs `budget_owner`
 cdef class Life(Output):
     def __cinit__(self):
-        self.probe_at = self.stuck_at = self.deadline = INFINITY
+        self.probe_at = self.stuck_at = self.deadline = self.ack_at = INFINITY
         self.last_served = self.peer_last = self.abandoned = UINT64_MAX
 
     def __dealloc__(self):
@@ -290,14 +295,18 @@ cdef class Life(Output):
         return self.pings
 
     cdef double due(self) noexcept nogil:
-        if self.phase == OVER:
+        if self.phase == OVER or self.held_back & PARTED:
             return INFINITY
-        return min(self.deadline if self.phase < UP else self.probe_at, self.stuck_at)
+        return min(min(self.deadline if self.phase < UP else self.probe_at, self.stuck_at), self.ack_at)
 
     cdef void tick(self, double now) noexcept nogil:
-        cdef double deadline = self.due()
+        cdef double deadline
         cdef size_t pending
         self.now = now
+        if self.ack_at <= now:
+            self.ack_at = INFINITY
+            self.slots |= ACK_SLOT
+        deadline = self.due()
         if now < deadline:
             return
         if now - deadline > LATE:
@@ -332,7 +341,7 @@ cdef class Life(Output):
             self.reason_size = snprintf(
                 self.reason, sizeof(self.reason), "nothing heard for %.1f s, %zu bytes unsent", now - self.heard, pending
             )
-            self.end_session(_wire.TIMEOUT, BY_STREAM, SAY_GOAWAY)
+            self.connection_lost(_wire.TIMEOUT, SAY_GOAWAY)
             return
         self.unsent_then = pending
         self.probe_at = now + self.settings.keepalive_timeout
@@ -344,16 +353,39 @@ cdef class Life(Output):
         if self.glitches > self.settings.glitch_burst and self.phase == UP:
             self.violation(_wire.CALM, "more than %llu oddities at once", <uint64_t>self.settings.glitch_burst, 0)
 
+    # Resumption
+
+    cdef void owe_ack(self) noexcept nogil:
+        if (
+            self.received_frames - self.told_frames >= MOST_UNACKNOWLEDGED
+            or self.received_sizes - self.told_sizes >= self.ack_sizes
+        ):
+            self.slots |= ACK_SLOT
+        elif self.ack_at == INFINITY:
+            self.ack_at = self.now + ACK_DELAY
+
+    cdef void connection_lost(self, uint64_t code, int goodbye) noexcept nogil:
+        """The connection is of no more use. A resumable session goes on without it."""
+        if not self.log.on or self.phase != UP or self.peer_ended:
+            self.end_session(code, BY_STREAM, goodbye)
+        elif not self.held_back & PARTED:
+            self.held_back |= PARTED
+            self.broken = True
+
     # The end
 
     cdef void come_up(self) noexcept nogil:
         self.phase = UP
+        self.log.on = self.settings.resume > 0
+        self.log.limit = self.settings.replay_limit
+        self.ack_sizes = min(<uint64_t>MOST_UNACKNOWLEDGED_BYTES, self.peer_parameters.replay_limit >> 1)
         if self.settings.keepalive > 0:
             self.probe_at = self.now + self.settings.keepalive
 
     cdef int greet(self, int kind, dict meta, bytes auth) except -1:
         """Write the preface and HELLO or WELCOME."""
         cdef parameters_t ours
+        ours.resume, ours.replay_limit = self.settings.resume, self.settings.replay_limit
         ours.version_low = ours.version_high = 1
         ours.max_frame = self.settings.max_frame
         ours.max_message = self.settings.max_message
@@ -361,19 +393,28 @@ cdef class Life(Output):
         ours.session_limit = self.incoming.granted
         ours.max_channels = self.slots_granted
         ours.keepalive = <uint64_t>(self.settings.keepalive * 1000)
-        payload = bytes((kind,)) + encode_parameters(&ours, kind == _wire.HELLO, meta, auth)
-        if len(payload) > _wire.MAX_HANDSHAKE:
-            raise ValueError(f"meta and auth make a handshake of {len(payload):,} bytes, over {_wire.MAX_HANDSHAKE:,}")
-        self.put_preface()
-        self.put(0, 0, payload, len(payload))
-        return 0
+        said = encode_parameters(&ours, kind == _wire.HELLO, meta, auth, self.ticket)
+        if len(said) >= _wire.MAX_HANDSHAKE:
+            raise ValueError(f"meta and auth make a handshake of {len(said) + 1:,} bytes, over {_wire.MAX_HANDSHAKE:,}")
+        self.said = said
+        return self.say(kind, said)
 
-    cdef int accept_session(self, dict meta) except -1:
+    cdef int say(self, int kind, bytes payload) except -1:
+        cdef bytes record = bytes((kind,)) + payload
+        self.put_preface()
+        return self.put(0, 0, record, len(record))
+
+    cdef int accept_session(self, dict meta, uint64_t resume, bytes ticket) except -1:
+        self.settings.resume, self.ticket = resume, ticket
         self.greet(_wire.WELCOME, meta, b"")
+        self.seal()                                             # the log begins behind the handshake
         self.come_up()
         return 0
 
     cdef int put_preface(self) except -1:
+        if self.preface_said:
+            return 0
+        self.preface_said = True
         self.reserve(PREFACE_SIZE)
         memcpy(self.block_start + self.used, PREFACE_BYTES, PREFACE_SIZE)
         self.used += PREFACE_SIZE
@@ -383,6 +424,11 @@ cdef class Life(Output):
         """Write the records that are owed: each at most once, whatever was asked meanwhile."""
         cdef uint32_t slots = self.slots
         self.slots = 0
+        if self.log.on and self.received_frames != self.told_frames:     # rides in front of whatever is written
+            self.ack_at = INFINITY
+            self.told_frames, self.told_sizes = self.received_frames, self.received_sizes
+            self.told_messages = self.received_messages
+            self.put_record(_wire.ACK, 1, self.told_frames, 0)
         if slots & PONG_SLOT:
             self.put_record(_wire.PONG, 1, self.pong, 0)
         if slots & CREDIT_SLOT:
@@ -406,8 +452,10 @@ cdef class Life(Output):
 
     cdef int put_record(self, int kind, int count, uint64_t first, uint64_t second) except -1:
         cdef char payload[1 + 2 * MAX_VARINT_BYTES]
-        cdef char *end = write_varint(payload + 1, first)
+        cdef char *end = payload + 1
         payload[0] = kind
+        if count:
+            end = write_varint(end, first)
         if count == 2:
             end = write_varint(end, second)
         self.put(0, 0, payload, end - payload)
@@ -427,6 +475,8 @@ cdef class Life(Output):
         cdef uint64_t newest = self.next_remote - 2 if self.next_remote > 2 else 0
         if self.phase != OVER or self.goodbye == SAY_GOAWAY:
             self.put_words(_wire.GOAWAY, min(self.last_served, newest), self.code)
+            if self.phase == OVER and self.log.on:
+                self.put_record(_wire.END, 0, 0, 0)
         elif self.goodbye == SAY_REFUSED:
             self.put_preface()
             self.put_words(_wire.REFUSED, self.code, self.retry_after)

@@ -18,7 +18,10 @@ cdef enum EventKind:                # the fields that each fills are said beside
     PONG_EVENT = 10
     GOING_AWAY_EVENT = 11
     CLOSED_EVENT = 12
-    ENDED_EVENT = 13                # the channel has an owner, and both of its halves are over by our own FINISH
+    RESUMPTION_EVENT = 13
+    ACKED_EVENT = 14
+    BROKEN_EVENT = 15
+    ENDED_EVENT = 16                # the channel has an owner, and both of its halves are over by our own FINISH
 
 cdef struct event_t:                # owned by the caller; what it points to is borrowed until the next call
     int kind
@@ -38,11 +41,11 @@ cdef class Machine(Life):
     cdef char *lent                 # a large message's own storage, filled by the caller
     cdef size_t lent_size
     cdef size_t lent_have
+    cdef size_t lent_header         # bytes before it
     cdef uint64_t lent_id
     cdef char *returned             # a message put together from fragments: freed at the next call
     cdef bint closed_told
     # facts
-    cdef readonly uint64_t received_messages
     cdef readonly uint64_t received_bytes
     cdef readonly uint64_t discarded_frames
     cdef readonly uint64_t ignored_frames
@@ -62,6 +65,8 @@ cdef class Machine(Life):
     cdef int preface(self) noexcept nogil
     cdef bint http(self) noexcept nogil
     cdef int record(self, const char *at, size_t size, event_t *event) noexcept nogil
+    cdef bint in_handshake(self, int kind) noexcept nogil
+    cdef int resumption(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil
     cdef int greeted(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil
     cdef int channel_frame(self, uint64_t id, int kind, const char *at, size_t size, event_t *event) noexcept nogil
     cdef int opened_by_peer(self, uint64_t id, const char *at, size_t size, event_t *event) noexcept nogil

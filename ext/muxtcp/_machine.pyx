@@ -14,9 +14,9 @@ from . cimport _wire
 from ._flow cimport MESSAGE_COST, charge, consume, credit_left
 from ._handshake cimport check_open, opening_t, read_parameters
 from ._life cimport (
-    ADMITTING, BY_PEER, BY_STREAM, BY_US, GREETING, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
+    ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, PROVING, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
 )
-from ._output cimport PONG_SLOT
+from ._output cimport PARTED, PONG_SLOT
 from ._table cimport (
     AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT,
     R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
@@ -78,15 +78,16 @@ cdef class Machine(Life):
 
     cdef void received_eof(self, double now) noexcept nogil:
         cdef const char *how
+        cdef bint may_end = not self.log.on or self.peer_ended      # else GOAWAY only announced an end that has not come
         self.now = now
         if self.phase == OVER:
             return
         if self.end > self.start or self.lent != NULL:
             how = "the connection ended inside a frame"
-        elif self.peer_going_away:                                  # it had said why
+        elif self.peer_going_away and may_end:                      # it had said why
             self.end_session(self.peer_code, BY_PEER, SAY_NOTHING)
             return
-        elif self.going_away:
+        elif self.going_away and may_end:
             self.end_session(self.code, BY_US, SAY_NOTHING)
             return
         elif self.phase == UP:
@@ -94,7 +95,7 @@ cdef class Machine(Life):
         else:
             how = "the connection ended in the handshake"
         self.keep_reason(how, strlen(how))
-        self.end_session(_wire.NO_ERROR, BY_STREAM, SAY_NOTHING)
+        self.connection_lost(_wire.NO_ERROR, SAY_NOTHING)
 
     cdef size_t large_pending(self) noexcept nogil:
         cdef uint64_t length = 0, tag = 0
@@ -124,6 +125,7 @@ cdef class Machine(Life):
             return 0                                    # the slow way, which also knows what is wrong with it
         self.lent_id = channel.id
         self.lent_size = size
+        self.lent_header = first + second
         self.lent_have = end - at - first - second
         return size
 
@@ -155,14 +157,23 @@ cdef class Machine(Life):
                 event.number = self.ending
                 event.data = self.reason
                 event.size = self.reason_size
+            elif self.held_back & PARTED:
+                if not self.broken:
+                    return False                        # what a broken connection still delivers is not looked at
+                self.broken = False
+                event.kind = BROKEN_EVENT
+                event.data = self.reason
+                event.size = self.reason_size
             elif not self.parse(event) and not self.has_news():
+                if self.log.on and self.received_frames != self.told_frames:
+                    self.owe_ack()
                 return False                            # bytes are missing
             if event.kind != NOTHING:
                 return True
 
     cdef bint has_news(self) noexcept nogil:
         """Whether pull() has something to report that no frame brought."""
-        return self.writable_first != NULL or self.can_open or self.phase == OVER and not self.closed_told
+        return self.writable_first != NULL or self.can_open or self.broken or self.phase == OVER and not self.closed_told
 
     cdef void next_told(self, event_t *event) noexcept nogil:
         """Take the first channel that has something to report beside its frames."""
@@ -194,13 +205,16 @@ cdef class Machine(Life):
                 return False
             payload = self.lent
             self.lent = NULL
+            self.received_sizes += self.lent_header + self.lent_size
             return self.channel_frame(self.lent_id, _wire.DATA, payload, self.lent_size, event)
         if at == end:
             return False
         if self.phase == PREFACE:
             return self.preface()
         if self.phase == ADMITTING:
-            return self.violation(_wire.EARLY_FRAME, "bytes after HELLO, before WELCOME was sent", 0, 0)
+            return self.violation(_wire.EARLY_FRAME, "bytes before HELLO or RESUME was answered", 0, 0)
+        if self.phase == HANDED_OVER:
+            return False
         first = read_varint(at, end, _wire.MAX_LENGTH_BYTES, &length)
         if first == 0:
             return False
@@ -219,7 +233,7 @@ cdef class Machine(Life):
         payload += second
         size = length - second
         # What can be judged by the header is judged before the payload is stored.
-        if self.phase == GREETING:
+        if self.phase < UP:
             if tag:
                 return self.violation(_wire.EARLY_FRAME, "a frame with tag %llu before the handshake", tag, 0)
             if size > _wire.MAX_HANDSHAKE:
@@ -240,6 +254,7 @@ cdef class Machine(Life):
             return False
         self.start = payload + size - self.buffer
         if tag >> 3:
+            self.received_sizes += payload + size - at
             return self.channel_frame(tag >> 3, tag & 7, payload, size, event)
         return self.record(payload, size, event)
 
@@ -275,13 +290,13 @@ cdef class Machine(Life):
         cdef double trip
         cdef bint text
         if size == 0:
-            return self.violation(_wire.EARLY_FRAME if self.phase == GREETING else _wire.BAD_RECORD, "an empty record", 0, 0)
+            return self.violation(_wire.EARLY_FRAME if self.phase < UP else _wire.BAD_RECORD, "an empty record", 0, 0)
         kind = <unsigned char>at[0]
         at += 1
-        if self.phase == GREETING and not (
-            kind == _wire.HELLO and not self.client or kind in (_wire.WELCOME, _wire.REFUSED) and self.client
-        ):
-            return self.violation(_wire.EARLY_FRAME, "record %llu before the handshake", kind, 0)
+        if self.phase < UP and not self.in_handshake(kind):
+            return self.violation(_wire.EARLY_FRAME, "record %llu is not what the handshake waits for", kind, 0)
+        if _wire.RESUME <= kind <= _wire.RESUME_FAILED:
+            return self.resumption(kind, at, end, event)
         if kind in (_wire.HELLO, _wire.WELCOME):
             return self.greeted(kind, at, end, event)
         # the others: some numbers, then for some of them a text to the end
@@ -289,7 +304,11 @@ cdef class Machine(Life):
         text = kind in (_wire.REFUSED, _wire.GOAWAY)
         if text or kind == _wire.SESSION_BLOCKED:
             count = 2
-        elif kind not in (_wire.PING, _wire.PONG, _wire.SESSION_CREDIT, _wire.CHANNEL_CREDIT):
+        elif kind == _wire.END and self.log.on:
+            count = 0
+        elif kind not in (_wire.PING, _wire.PONG, _wire.SESSION_CREDIT, _wire.CHANNEL_CREDIT) and not (
+            kind == _wire.ACK and self.log.on
+        ):
             return self.violation(_wire.BAD_RECORD, "record of type %llu", kind, 0)
         if kind == _wire.REFUSED and self.phase != GREETING:
             return self.violation(_wire.BAD_RECORD, "REFUSED after the handshake", 0, 0)
@@ -324,6 +343,16 @@ cdef class Machine(Life):
             if not self.raise_limit(&self.outgoing.limit, numbers[0]):
                 return False
             self.promise()
+        elif kind == _wire.ACK:
+            if numbers[0] > self.sent_frames:
+                return self.violation(_wire.BAD_ACK, "ACK of %llu frames, of %llu that were sent", numbers[0], self.sent_frames)
+            self.acknowledged(numbers[0])
+            event.kind = ACKED_EVENT
+            event.number = numbers[0]
+        elif kind == _wire.END:
+            if not self.peer_going_away:
+                return self.violation(_wire.BAD_RECORD, "END without GOAWAY", 0, 0)
+            self.peer_ended = True
         elif kind == _wire.CHANNEL_CREDIT:
             if not self.raise_limit(&self.may_open, numbers[0]):
                 return False
@@ -361,6 +390,33 @@ cdef class Machine(Life):
             self.end_session(numbers[0], BY_PEER, SAY_NOTHING)
         return True
 
+    cdef bint in_handshake(self, int kind) noexcept nogil:
+        """Whether the handshake may go on with this record."""
+        if self.phase == PROVING:
+            return kind == _wire.RESUME_CONFIRM
+        if not self.client:
+            return kind == _wire.HELLO or kind == _wire.RESUME and not self.resuming
+        if self.resuming:
+            return kind in (_wire.RESUME_OK, _wire.RESUME_FAILED, _wire.REFUSED)
+        return kind in (_wire.WELCOME, _wire.REFUSED)
+
+    cdef int resumption(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil:
+        """What it says is for someone with a key: here it only moves the handshake on."""
+        if self.phase == UP:
+            return self.violation(_wire.BAD_RECORD, "record of type %llu after the handshake", kind, 0)
+        if kind == _wire.RESUME:
+            self.resuming = True
+            self.phase = ADMITTING
+        elif kind == _wire.RESUME_FAILED:
+            self.resuming = False
+        else:
+            self.phase = HANDED_OVER
+        event.kind = RESUMPTION_EVENT
+        event.number = kind
+        event.data = at
+        event.size = end - at
+        return True
+
     cdef int greeted(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil:
         cdef bint hello = kind == _wire.HELLO
         cdef int code
@@ -383,6 +439,16 @@ cdef class Machine(Life):
         self.peer_max_message = self.peer_parameters.max_message
         self.outgoing.limit = self.peer_parameters.session_limit
         self.may_open = self.peer_parameters.max_channels
+        if self.peer_parameters.resume and not (
+            self.peer_parameters.ticket_size == 16 if hello else self.peer_parameters.ticket_size in (57, 89)
+        ):
+            return self.violation(_wire.BAD_PARAMETER, "a ticket of %llu bytes", self.peer_parameters.ticket_size, 0)
+        if not hello:
+            if self.peer_parameters.resume > self.settings.resume:
+                return self.violation(
+                    _wire.BAD_PARAMETER, "resume for %llu ms; %llu were wished", self.peer_parameters.resume, self.settings.resume
+                )
+            self.settings.resume = self.peer_parameters.resume
         if hello:
             self.phase = ADMITTING
             event.kind = HELLO_EVENT

@@ -3,6 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from ._flow cimport outgoing_t
+from ._replay cimport replay_t
 from ._schedule cimport schedule_t
 from ._table cimport channel_t, message_t
 
@@ -31,6 +32,13 @@ cdef enum Slot:                     # records owed on channel 0, coalesced: at m
     BLOCKED_SLOT = 8
     CHANNELS_SLOT = 16
     GOAWAY_SLOT = 32
+    ACK_SLOT = 64
+
+cdef enum Hold:                     # why no message is encoded at once
+    CONGESTED = 1                   # the transport takes no more
+    LOG_FULL = 2                    # too much is unacknowledged
+    REPLAYING = 4                   # what was lost on a broken connection goes first
+    PARTED = 8                      # there is no connection
 
 cdef class Output:
     # what the peer told us, and what it granted
@@ -60,11 +68,19 @@ cdef class Output:
     cdef size_t next_room
     cdef list segments                      # sealed, in order
     cdef size_t sealed
-    cdef public bint congested              # the transport takes no more: nothing is written directly
+    cdef double now                         # as last told
+    cdef uint32_t held_back                 # Hold: any of them, and nothing is written directly
+    # what a broken connection may have lost
+    cdef replay_t log
+    cdef double log_full_since
+    cdef double log_full_time               # seconds, in all
+    cdef object log_budget                  # keeps log.budget alive
     cdef uint32_t slots
     cdef bint over                          # the session has ended: nothing more is accepted
     # facts
     cdef readonly uint64_t sent_frames      # sequenced ones
+    cdef uint64_t sent_sizes                # the sum of their sizes
+    cdef uint64_t dropped_messages          # accepted, and dropped by a reset before they were written whole
     cdef readonly uint64_t sent_messages
     cdef readonly uint64_t sent_bytes       # of messages
 
@@ -97,6 +113,13 @@ cdef class Output:
     cdef void bury(self, channel_t *channel) noexcept nogil
     cdef int reserve(self, size_t size) except -1
     cdef int seal(self) except -1
+    cdef int hand_over(self, segment, const char *data, size_t size, bint sequenced) except -1
+    cdef void judge_log(self) noexcept nogil                    # whether data may be written
+    cdef void hold_for_log(self) noexcept nogil
+    cdef bint log_over(self) noexcept nogil                     # whether even control frames may not
+    cdef void acknowledged(self, uint64_t frames) noexcept nogil
+    cdef list collect_again(self, size_t limit)                 # what collect() does while frames are sent again
+    cdef uint64_t unsent_messages(self) noexcept nogil
     cdef int put(self, uint64_t channel, int kind, const char *payload, size_t size) except -1
     cdef int fill(self, size_t limit) except -1
     cdef int fragment(self, channel_t *channel, size_t size, bint last) except -1

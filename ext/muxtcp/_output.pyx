@@ -13,6 +13,7 @@ from libc.string cimport memcpy
 
 from . cimport _wire
 from ._flow cimport MESSAGE_COST, credit_left
+from ._replay cimport replay_again, replay_free, replay_full, replay_keep, replay_release
 from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
 from ._table cimport (
     BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
@@ -26,11 +27,11 @@ cdef extern from "Python.h":
     char *bytes_start "PyBytes_AS_STRING"(PyObject *bytes)
 
 
+@cython.no_gc_clear                     # __dealloc__ needs `log_budget`
 cdef class Output:
     def __cinit__(self):
         self.segments = []
         self.next_room = SMALL_BLOCK
-        self.congested = False
 
     def __dealloc__(self):
         cdef channel_t *channel
@@ -58,6 +59,7 @@ cdef class Output:
             channel.flags &= ~<int>IN_MEMORY_LINE
             self.settle(channel)
         self.exhume()
+        replay_free(&self.log)
         Py_XDECREF(self.block)
 
     # Accepting
@@ -159,12 +161,13 @@ cdef class Output:
         cdef int why = self.admit(channel, size)
         if why:
             return why
-        if self.congested or self.schedule.waiting:
+        if self.held_back or self.schedule.waiting:
             return self.enqueue(channel, data, size, NULL)
         if self.room - self.used < size + MAX_HEADER_BYTES:
             return NO_ROOM
         to = write_header(self.block_start + self.used, channel.id, _wire.DATA, size)
         memcpy(to, data, size)
+        self.sent_sizes += to + size - (self.block_start + self.used)
         self.used = to + size - self.block_start
         self.sent_frames += 1
         self.pay(channel, size)
@@ -349,6 +352,7 @@ cdef class Output:
             return
         while message != NULL:
             self.outgoing.used -= message.size - message.written + MESSAGE_COST
+            self.dropped_messages += 1
             message = message.next
         channel.last.next = self.buried
         self.buried = channel.first
@@ -395,20 +399,52 @@ cdef class Output:
     cdef int seal(self) except -1:
         """End the block: what was written becomes an immutable bytes object of its own."""
         cdef PyObject *block = self.block
+        cdef size_t size
         if self.used == 0:
             return 0
-        if self.used <= COPIED:
-            self.segments.append(PyBytes_FromStringAndSize(self.block_start, self.used))
-            self.sealed += self.used
-            self.used = 0
-            return 0
-        self.block = NULL
-        _PyBytes_Resize(&block, self.used)
-        self.segments.append(<bytes>block)
-        Py_DECREF(<bytes>block)
-        self.sealed += self.used
-        self.used = self.room = 0
+        size = self.used
+        self.used = 0
+        if size <= COPIED:
+            segment = PyBytes_FromStringAndSize(self.block_start, size)
+        else:
+            self.block = NULL
+            self.room = 0
+            _PyBytes_Resize(&block, size)
+            segment = <bytes>block
+            Py_DECREF(segment)
+        self.hand_over(segment, PyBytes_AS_STRING(segment), size, self.sent_frames != self.log.kept_frames)
         return 0
+
+    cdef int hand_over(self, segment, const char *data, size_t size, bint sequenced) except -1:
+        """The next thing to be written; kept as well, if the session is resumable and frames of channels are in it."""
+        if self.log.on and sequenced:
+            replay_keep(&self.log, segment, data, size, self.sent_frames, self.sent_sizes)
+            self.judge_log()
+        if not self.held_back & (REPLAYING | PARTED):           # else its turn comes with the log's
+            self.segments.append(segment)
+            self.sealed += size
+        return 0
+
+    cdef void judge_log(self) noexcept nogil:
+        if replay_full(&self.log, BLOCK):                       # what is written directly is judged by the block
+            self.hold_for_log()
+        elif self.held_back & LOG_FULL:
+            self.held_back &= ~<uint32_t>LOG_FULL
+            self.log_full_time += self.now - self.log_full_since
+
+    cdef void hold_for_log(self) noexcept nogil:
+        if not self.held_back & LOG_FULL:
+            self.held_back |= LOG_FULL
+            self.log_full_since = self.now
+
+    cdef bint log_over(self) noexcept nogil:
+        return self.log.on and self.log.held > self.log.limit
+
+    cdef void acknowledged(self, uint64_t frames) noexcept nogil:
+        if frames > self.log.acknowledged:
+            self.log.acknowledged = frames
+            replay_release(&self.log, frames)
+            self.judge_log()
 
     cdef int put(self, uint64_t channel, int kind, const char *payload, size_t size) except -1:
         """Write a frame into the block. The one place, with send_small() and fragment(), where sequenced frames are counted."""
@@ -417,8 +453,10 @@ cdef class Output:
         to = write_header(self.block_start + self.used, channel, kind, size)
         if size:                            # FINISH has none, and memcpy() takes no NULL
             memcpy(to, payload, size)
+        if channel:
+            self.sent_frames += 1
+            self.sent_sizes += to + size - (self.block_start + self.used)
         self.used = to + size - self.block_start
-        self.sent_frames += channel != 0
         return 0
 
     cdef int fragment(self, channel_t *channel, size_t size, bint last) except -1:
@@ -431,11 +469,12 @@ cdef class Output:
         owner = <bytes><PyObject *>message.owner
         self.reserve(MAX_HEADER_BYTES)
         to = write_header(self.block_start + self.used, channel.id, kind, size)
-        self.used = to - self.block_start
         self.sent_frames += 1
+        self.sent_sizes += to + size - (self.block_start + self.used)
+        self.used = to - self.block_start
         self.seal()
-        self.segments.append(owner if size == message.size else memoryview(owner)[message.written : message.written + size])
-        self.sealed += size
+        part = owner if size == message.size else memoryview(owner)[message.written : message.written + size]
+        self.hand_over(part, message.data + message.written, size, True)
         return 0
 
     cdef int fill(self, size_t limit) except -1:
@@ -443,7 +482,7 @@ cdef class Output:
         cdef channel_t *channel
         cdef message_t *message
         cdef size_t size, rest
-        while self.sealed + self.used < limit:
+        while self.sealed + self.used < limit and not self.held_back & LOG_FULL:
             channel = schedule_next(&self.schedule)
             if channel == NULL:
                 return 0
@@ -458,6 +497,9 @@ cdef class Output:
                 size = FRAGMENT
             if rest < size:
                 size = rest
+            if self.log.on and size > BLOCK and replay_full(&self.log, size):
+                self.hold_for_log()
+                return 0
             self.fragment(channel, size, size == rest)
             schedule_charge(&self.schedule, channel, size + MESSAGE_COST)
             message.written += size
@@ -482,16 +524,22 @@ cdef class Output:
     cdef bint has_output(self) noexcept nogil:
         if self.used or self.sealed or self.slots:
             return True
-        return not self.over and (self.dirty_first != NULL or self.schedule.waiting)
+        if self.over:
+            return False
+        return (
+            self.held_back & REPLAYING or self.dirty_first != NULL and not self.log_over()
+            or self.schedule.waiting and not self.held_back & LOG_FULL
+        )
 
     cdef list collect(self, size_t limit):
         """Take what is to be written now: first what was encoded already, then control, then queued messages, about `limit` bytes.
 
         The parts are bytes objects, or views of parts of bytes objects: immutable, so that a transport may keep them.
         """
-        cdef channel_t *channel
         cdef list segments
-        if self.slots:
+        if self.held_back & REPLAYING:
+            return self.collect_again(limit)
+        if self.slots or self.log.on:
             self.put_slots()
         if not self.over:
             self.write_dirty()
@@ -507,10 +555,37 @@ cdef class Output:
             self.exhume()
         return segments
 
+    cdef list collect_again(self, size_t limit):
+        cdef list segments = []
+        self.seal()                                             # channels that were opened meanwhile come behind the log
+        self.put_slots()
+        if self.used:
+            segments.append(PyBytes_FromStringAndSize(self.block_start, self.used))
+            self.used = 0
+        if self.over or not replay_again(&self.log, segments, limit):
+            self.held_back &= ~<uint32_t>REPLAYING
+        return segments
+
+    cdef uint64_t unsent_messages(self) noexcept nogil:
+        """How many were accepted and are not written whole."""
+        cdef uint64_t count = 0
+        cdef channel_t *channel
+        cdef message_t *message
+        cdef int index
+        for index in range(CLASSES):
+            channel = self.schedule.classes[index].first
+            while channel != NULL:
+                message = channel.first
+                while message != NULL:
+                    count += 1
+                    message = message.next
+                channel = channel.next_ready
+        return count
+
     @cython.final
     cdef int write_dirty(self) except -1:
         cdef channel_t *channel
-        while self.dirty_first != NULL:
+        while self.dirty_first != NULL and not self.log_over():
             channel = self.dirty_first
             self.put_dirt(channel)
             self.dirty_first = channel.next_dirty

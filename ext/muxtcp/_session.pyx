@@ -15,6 +15,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.ref cimport Py_DECREF
 from libc.math cimport INFINITY
+from libc.stdint cimport uint32_t
 
 from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
@@ -26,7 +27,7 @@ from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, UP
-from ._output cimport BLOCK, PING_SLOT
+from ._output cimport BLOCK, CONGESTED, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
 from ._wakeup cimport Wakeup
 
@@ -43,7 +44,7 @@ cdef tuple MODES = ("rw", "r", "w")
 cdef class SessionCore(ChannelHost):
     def __init__(self, Engine engine not None, loop, config, codec):
         self.engine = engine
-        self.engine.congested = True                            # until there is a connection
+        self.engine.held_back |= CONGESTED                            # until there is a connection
         self.loop = loop
         self.create_future = loop.create_future
         self.call_soon = loop.call_soon
@@ -86,7 +87,7 @@ cdef class SessionCore(ChannelHost):
         self.transport = transport
         self.write_one = transport.write
         self.turn = self._turn                                  # a cycle, until the connection is lost
-        self.engine.congested = False
+        self.engine.held_back &= ~<uint32_t>CONGESTED
         self.set_timer()
         self.flush()
         return 0
@@ -139,14 +140,14 @@ cdef class SessionCore(ChannelHost):
     cdef int writing_paused(self) except -1:
         if self.failure is not None:
             return 0                                            # the last words are written, whatever the line takes
-        self.engine.congested = True
+        self.engine.held_back |= CONGESTED
         self.congested_since = self.clock()
         self.congested_with = self._unsent()
         self.set_timer()
         return 0
 
     cdef int writing_resumed(self) except -1:
-        self.engine.congested = False
+        self.engine.held_back &= ~<uint32_t>CONGESTED
         self.flush()
         return 0
 
@@ -170,7 +171,7 @@ cdef class SessionCore(ChannelHost):
     cdef int flush(self) except -1:
         cdef Engine engine = self.engine
         cdef list segments
-        while self.transport is not None and not engine.congested and engine.has_output():
+        while self.transport is not None and not engine.held_back & CONGESTED and engine.has_output():
             if engine.slots & PING_SLOT:
                 engine.now = self.clock()                       # a round trip is measured from here
             segments = engine.collect(WRITE_SIZE)
@@ -433,7 +434,7 @@ cdef class SessionCore(ChannelHost):
         if self.failure is not None:
             return 0
         self.failure = exc
-        self.engine.congested = False                           # nothing can be written behind our EOF
+        self.engine.held_back &= ~<uint32_t>CONGESTED                           # nothing can be written behind our EOF
         self.flush()
         for channel in self.attached():
             try:
@@ -479,7 +480,7 @@ cdef class SessionCore(ChannelHost):
         cdef double due = self.engine.due()
         if self.failure is not None:
             return 0                                            # the timer is the abort's
-        if self.engine.congested and self.congested_since + self.config.write_timeout < due:
+        if self.engine.held_back & CONGESTED and self.congested_since + self.config.write_timeout < due:
             due = self.congested_since + self.config.write_timeout
         if self.timer is not None:
             self.timer.cancel()
@@ -494,9 +495,9 @@ cdef class SessionCore(ChannelHost):
         self.timer_at = INFINITY
         now = self.clock()
         self.engine.unsent = self._unsent()
-        if self.engine.congested and self.engine.unsent < self.congested_with:
+        if self.engine.held_back & CONGESTED and self.engine.unsent < self.congested_with:
             self.congested_since, self.congested_with = now, self.engine.unsent     # slow, but it takes something
-        if self.engine.congested and now - self.congested_since >= self.config.write_timeout:
+        if self.engine.held_back & CONGESTED and now - self.congested_since >= self.config.write_timeout:
             reason = f"the peer has taken nothing for {now - self.congested_since:.1f} s".encode()
             self.engine.close_session(Code.TIMEOUT, PyBytes_AS_STRING(reason), len(reason))
             self._abort_connection()

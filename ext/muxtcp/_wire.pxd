@@ -28,12 +28,18 @@ cdef enum Record:
     HELLO = 1
     WELCOME = 2
     REFUSED = 3
+    RESUME = 4
+    RESUME_OK = 5
+    RESUME_CONFIRM = 6
+    RESUME_FAILED = 7
     PING = 8
     PONG = 9
     GOAWAY = 10
     SESSION_CREDIT = 11
     SESSION_BLOCKED = 12
+    ACK = 13
     CHANNEL_CREDIT = 14
+    END = 15
 
 # The codes that the machine itself says; muxtcp.errors.Code has all of them (a test compares the two).
 cdef enum WireCode:
@@ -67,6 +73,7 @@ cdef enum WireCode:
     BAD_OPEN = 0x111
     BAD_UTF8 = 0x112
     EARLY_FRAME = 0x113
+    BAD_ACK = 0x114
 
 cdef extern from *:
     """

@@ -1,0 +1,133 @@
+"""Between two connections of a session (docs/PROTOCOL.md, section 11).
+
+The machine parts from a connection that broke: what was encoded waits in the replay log, a frame that was cut off is forgotten, and
+nothing is written. It rejoins when both sides have told their positions: what the peer lacks goes first, out of the log, through the
+same flow of writing as everything else; channels, credit and queues were never touched.
+"""
+
+from collections import namedtuple
+
+from libc.math cimport INFINITY
+from libc.stdint cimport uint32_t
+
+from muxtcp.errors import Code, LocalProtocolError
+
+from . cimport _wire
+from ._life cimport ADMITTING, GREETING, HANDED_OVER, OVER, PROVING, stuck_time
+from ._output cimport CHANNELS_SLOT, CONGESTED, CREDIT_SLOT, GOAWAY_SLOT, LOG_FULL, PARTED, PING_SLOT, REPLAYING
+from ._replay cimport replay_bytes_at, replay_messages_after, replay_release, replay_rewind
+
+Position = namedtuple("Position", "frames bytes oldest")
+Fate = namedtuple("Fate", "acknowledged unknown unsent")
+
+cdef enum Why:                      # of RESUME_FAILED, as far as the machine judges
+    POSITION_LOST = 5
+    DIVERGED = 6
+
+
+cdef illegal(str reason):
+    return LocalProtocolError(code=Code.CHANNEL_ENDED, reason=reason)
+
+
+cdef class Resumable(Machine):
+    # The handshake of a new connection, by the engine that was made for it
+
+    def answer_resume(self, record, bytes payload not None):
+        if self.phase != ADMITTING or self.greeting != NULL:
+            raise illegal("there is no RESUME to answer")
+        self.say(record, payload)
+        self.phase = PROVING if record == _wire.RESUME_OK else GREETING
+
+    def confirm_resume(self, bytes payload not None):
+        if not self.client or self.phase != HANDED_OVER:
+            raise illegal("there is no RESUME_OK to confirm")
+        self.say(_wire.RESUME_CONFIRM, payload)
+
+    def take_rest(self):
+        if self.phase != HANDED_OVER:
+            raise illegal("the connection was not handed over")
+        rest = self.buffer[self.start : self.end]
+        self.start = self.end = 0
+        return rest
+
+    # The session, by the engine that lasts
+
+    @property
+    def resumable(self):
+        return self.log.on
+
+    @property
+    def parted(self):
+        return self.held_back & PARTED != 0
+
+    @property
+    def position(self):
+        return Position(self.received_frames, self.received_sizes, self.log.released_frames + 1)
+
+    @property
+    def limits(self):
+        theirs = self.greeting[: self.greeting_size]
+        return self.said + theirs if self.client else theirs + self.said
+
+    def part(self):
+        if not self.log.on or self.phase == OVER:
+            raise illegal("only a session that is up and resumable survives its connection")
+        self.held_back = self.held_back & ~<uint32_t>(CONGESTED | REPLAYING) | PARTED
+        self.seal()
+        self.segments = []                                      # the log has them
+        self.sealed = 0
+        self.start = self.end = 0
+        self.lent = NULL
+        self.broken = self.probing = self.late = False
+        self.probe_at = self.stuck_at = self.ack_at = INFINITY
+
+    def judge(self, frames, sizes, oldest):
+        if not self.log.released_frames <= frames <= self.sent_frames or oldest > self.received_frames + 1:
+            return POSITION_LOST
+        return 0 if replay_bytes_at(&self.log, frames) == sizes else DIVERGED
+
+    def rejoin(self, frames, double now):
+        if not self.held_back & PARTED:
+            raise illegal("the session has a connection")
+        self.now = self.heard = now
+        self.log.acknowledged = frames
+        replay_release(&self.log, frames)
+        replay_rewind(&self.log, frames)
+        self.judge_log()
+        self.held_back &= ~<uint32_t>PARTED
+        if self.log.cursor < self.log.count:
+            self.held_back |= REPLAYING
+        # The handshake has told what we have.
+        self.told_frames, self.told_sizes, self.told_messages = self.received_frames, self.received_sizes, self.received_messages
+        # What was said on channel 0 may be lost: it is said again (S-8).
+        self.slots = CREDIT_SLOT | CHANNELS_SLOT | (GOAWAY_SLOT if self.going_away else 0)
+        self.outgoing.blocked = 0
+        if self.credit_waiting_first != NULL:
+            self.say_session_blocked()
+        if self.pings > self.ponged:
+            self.pings_timed = 0
+            self.slots |= PING_SLOT
+        if self.incoming.granted < self.incoming.need:
+            self.stuck_at = now + stuck_time()
+        if self.settings.keepalive > 0:
+            self.probe_at = now + self.settings.keepalive
+        return self.sent_frames - frames
+
+    # What became of messages
+
+    def fate(self, known=None):
+        frames = self.log.acknowledged if known is None else known
+        missing = replay_messages_after(&self.log, frames)
+        queued = self.unsent_messages()
+        arrived = self.sent_messages - self.dropped_messages - queued - missing
+        return Fate(arrived, missing, queued) if known is None else Fate(arrived, 0, queued + missing)
+
+    @property
+    def heard_fate(self):
+        return Fate(self.told_messages, self.received_messages - self.told_messages, 0)
+
+    @property
+    def replay_log(self):
+        """Bytes that it holds, and seconds for which it was full."""
+        full = self.now - self.log_full_since if self.held_back & LOG_FULL else 0.0
+        return self.log.held, self.log_full_time + full
