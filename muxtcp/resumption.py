@@ -155,9 +155,13 @@ class Ticket:
         check = fields.bytes(CHECK)
         fields.end()
         if derived and psk is None:
-            raise HandshakeError(code=Code.UNAUTHENTICATED, reason="the server has a pre-shared key (psk=) and this side none")
+            raise HandshakeError(
+                code=Code.UNAUTHENTICATED, reason="the server has a pre-shared key (psk=) and this side none"
+            )
         if not derived and psk is not None:
-            raise HandshakeError(code=Code.UNAUTHENTICATED, reason="this side has a pre-shared key (psk=) and the server none")
+            raise HandshakeError(
+                code=Code.UNAUTHENTICATED, reason="this side has a pre-shared key (psk=) and the server none"
+            )
         secret = sent if psk is None else _derive(psk, nonce + peer_nonce, id + incarnation)
         if not hmac.compare_digest(check, _check(secret)):
             raise HandshakeError(code=Code.UNAUTHENTICATED, reason="the server has another pre-shared key (psk=)")
@@ -334,8 +338,6 @@ def _judge(session: Session, position: Position) -> None:
     if why:
         raise Failed(Why(why))
 
-
-def new_nonce() -> bytes:
 
 def new_nonce() -> bytes:
     """What a client puts into HELLO as its ticket."""

@@ -152,7 +152,7 @@ cdef bint replay_again(replay_t *log, list segments, size_t limit) except -1:
     cdef const char *start                                      # of a run of sequenced frames
     cdef uint64_t tag = 0
     cdef size_t size, total = 0
-    while log.cursor < log.count and total < limit:
+    while log.cursor < log.count and (total < limit or log.left):      # records may come between frames only
         kept = entry(log, log.cursor)
         end = kept.data + kept.size
         start = kept.data + log.offset
