@@ -12,9 +12,12 @@ from muxtcp.session import Session
 class Stall(NamedTuple):
     """What holds a channel up."""
 
-    reason: Literal["peer_window", "session_window", "socket", "memory", "reader_idle"]
+    reason: Literal[
+        "peer_window", "session_window", "socket", "memory", "connection", "acknowledgements", "reader_idle"
+    ]
     """What a sender waits for: the credit of the channel (`peer_window`) or of the session (`session_window`), the
-    transport (`socket`), room in `send_buffer` (`memory`). Or `reader_idle`: messages wait and nobody receives."""
+    transport (`socket`), room in `send_buffer` (`memory`), a connection (`connection`: the session's broke and is being
+    resumed), room in the replay log (`acknowledgements`). Or `reader_idle`: messages wait and nobody receives."""
     since: float
     """Loop time, in seconds."""
 
@@ -256,6 +259,19 @@ class Channel:
             ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost: the channel is over already.
         """
 
+    async def flush(self) -> None:
+        """Wait until everything that was sent on this channel is in the peer's session: received, not yet processed.
+
+        On a resumable session it waits through breaks of the connection.
+
+        Raises:
+            ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost: it will never be.
+
+        Example:
+            await channel.send(order)
+            await channel.flush()
+        """
+
     async def close(self) -> None:
         """End in good order: what was sent still arrives; what was not received is dropped, and its sender told.
 
@@ -296,6 +312,10 @@ class Channel:
         """Close the channel; after an exception reset it, so that what was sent is not taken for all there is."""
 
     # Facts
+
+    @property
+    def exception(self) -> Exception | None:
+        """Why the channel is over, when it did not end in good order; None otherwise."""
 
     @property
     def stall(self) -> Stall | None:

@@ -3,6 +3,8 @@
 from enum import IntEnum
 from typing import NamedTuple
 
+from muxtcp.errors import Fate
+
 class EventKind(IntEnum):
     """What an event reports; which of the fields of `Event` it fills is said beside each."""
 
@@ -62,13 +64,6 @@ class Position(NamedTuple):
     frames: int  # sequenced frames that it has received
     bytes: int  # the sum of their sizes
     oldest: int  # number of the oldest frame that it can still send again
-
-class Fate(NamedTuple):
-    """What became of the messages of one direction, as far as this side knows."""
-
-    acknowledged: int  # the other side has them, and both know
-    unknown: int  # on their way when the connection broke: the other side may have them, or not
-    unsent: int  # the other side certainly does not have them
 
 class MemoryBudget:
     """What all sessions of a process may promise together, in bytes (None: no limit)."""
@@ -150,6 +145,10 @@ class Engine:
     @property
     def parted(self) -> bool: ...  # there is no connection
     @property
+    def sent_frames(self) -> int: ...  # sequenced ones
+    @property
+    def acknowledged_frames(self) -> int: ...
+    @property
     def position(self) -> Position: ...
     @property
     def limits(self) -> bytes: ...  # the parameters of HELLO, then of WELCOME, as they were sent
@@ -159,6 +158,8 @@ class Engine:
     def fate(self, known: int | None = None) -> Fate: ...  # of what we sent; known: the peer has exactly so many frames
     @property
     def heard_fate(self) -> Fate: ...  # of what the peer sent
+    @property
+    def held_bytes(self) -> int: ...  # of messages: unacknowledged, waiting to be sent, not consumed
     @property
     def replay_log(self) -> tuple[int, float]: ...  # bytes that it holds, seconds for which it was full
     # bytes out, time

@@ -15,11 +15,15 @@ from typing import Any, NamedTuple
 from muxtcp.backoff import Backoff, exponential
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
-from muxtcp.errors import Code, HandshakeError, ReconnectFailed
+from muxtcp.errors import Code, HandshakeError, MuxError, ReconnectFailed, SessionLost
+from muxtcp.lasting import Lasting
+from muxtcp.resumption import Failed, Why, check_key
 from muxtcp.session import Handler, Session
 from muxtcp.sockets import Address, attach, dial
 
 logger = logging.getLogger(__name__)
+
+LONGEST_WISH = 86_400.0  # seconds; what a server grants is its own business
 
 TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN}  # refusals that pass by themselves
 
@@ -31,6 +35,9 @@ class State(StrEnum):
     CONNECTING = "connecting"  # an attempt is under way (attempt)
     CONNECTED = "connected"  # a session is up (attempt: how many it took)
     WAITING = "waiting"  # until the next attempt (attempt: the one that failed, delay, cause)
+    RECONNECTING = "reconnecting"  # the connection broke; the session waits to be carried on over another (cause)
+    RESUMED = "resumed"  # it is (gap, replayed): nothing was lost
+    LOST = "lost"  # it is not (cause: `SessionLost` with what is known of its messages)
     FAILED = "failed"  # gave up, or the error was not worth another attempt (attempt, cause)
     STOPPED = "stopped"  # by stop()
 
@@ -41,6 +48,8 @@ class StateInfo(NamedTuple):
     attempt: int  # counted from the last healthy session; 0 before the first
     delay: float | None = None  # seconds until the next attempt
     cause: BaseException | None = None  # why the session ended or the attempt failed; None for a close from this side
+    gap: float | None = None  # seconds for which the session had no connection
+    replayed: int | None = None  # frames that were sent again
 
 
 OnState = Callable[[State, StateInfo], None]
@@ -72,6 +81,8 @@ def connect(
     meta: Mapping[str, str] | None = None,
     auth: bytes = b"",
     config: Config | None = None,
+    resume: float | None = None,
+    psk: bytes | None = None,
     connect_timeout: float = 10.0,
     backoff: Backoff | None = None,
     max_attempts: int | None = None,
@@ -86,6 +97,8 @@ def connect(
 
         session = await connect("127.0.0.1", 7777)                  # close it yourself
         async with connect("tls://example.org:7777") as session:    # closed at the end
+            ...
+        async with connect("h", 7777, resume=30.0) as session:      # one session, also when its connection breaks
             ...
         async for session in connect("unix:///run/x.sock"):         # a new session after each loss
             try:
@@ -109,6 +122,9 @@ def connect(
         meta: session metadata that the server sees before it accepts.
         auth: credentials that the server sees before it accepts; readable on the way unless TLS is used.
         config: limits and deadlines.
+        resume: seconds for which the session is to survive a broken connection, with the same channels and no message
+            lost or doubled; the server may grant less (`session.granted`). None: it ends with its connection.
+        psk: at least 16 bytes that the server has, too: then resumption is safe on connections that others can read.
         connect_timeout: seconds for resolving, connecting and TLS together; `config.handshake_timeout` comes on top.
         backoff: the delays between attempts; `exponential(0.1, 10)` in the loop unless given. Its end is the last
             attempt.
@@ -135,6 +151,13 @@ def connect(
     if target.tls and ssl is False:
         raise ValueError(f"ssl=False contradicts {address!r}")
     context = ssl if isinstance(ssl, tls.SSLContext) else tls.create_default_context() if ssl or target.tls else None
+    if sock is not None and resume is not None:
+        raise ValueError("sock= is good for one connection: it goes with no resume=")
+    if resume is not None and not 0 < resume <= LONGEST_WISH:
+        raise ValueError(f"resume is {resume:g} s, not more than 0 and at most {LONGEST_WISH:g}")
+    if psk is not None and resume is None:
+        raise ValueError("psk= goes with resume=")
+    check_key(psk)
     new_session = partial(
         Session,
         client=True,
@@ -143,6 +166,8 @@ def connect(
         codec=resolve(codec),
         meta=meta,
         auth=auth,
+        resume=resume or 0.0,
+        psk=psk,
     )
     return Connector(
         partial(_attempt, target, new_session, context, server_hostname or target.host or "", connect_timeout),
@@ -160,13 +185,14 @@ def connect(
 
 async def _attempt(
     target: Address,
-    new_session: Callable[[], Session],
+    new_session: Callable[..., Session],
     ssl: tls.SSLContext | None,
     server_hostname: str,
     connect_timeout: float,
+    **resumption: Any,
 ) -> Session:
     """Dial, go through TLS if there is a context, and shake hands; close what was opened if that fails."""
-    session = new_session()
+    session = new_session(**resumption)
     try:
         async with asyncio.timeout(connect_timeout) as limit:
             await attach(await dial(target), session.protocol, ssl, server_hostname)
@@ -200,7 +226,7 @@ class Connector:
     One of the three at a time; `state`, `reconnect_now()` and `stop()` may be used from anywhere in the loop's thread.
     """
 
-    def __init__(self, attempt: Callable[[], Awaitable[Session]], policy: Policy) -> None:
+    def __init__(self, attempt: Callable[..., Awaitable[Session]], policy: Policy) -> None:
         self._attempt = attempt
         self._policy = policy
         self._state = State.DISCONNECTED
@@ -211,6 +237,9 @@ class Connector:
         self._since = 0.0  # loop time from which max_elapsed counts
         self._connected_at = 0.0
         self._delays: Iterator[float] = iter(())
+        self._iterating = False
+        self._resumption: asyncio.Task[None] | None = None
+        self._next: Session | None = None  # came up in place of one that could not be resumed
 
     # The three ways to use it
 
@@ -229,13 +258,18 @@ class Connector:
         await session.close()
 
     async def __aiter__(self) -> AsyncIterator[Session]:
+        self._iterating = True
         self._start_afresh()
-        while (session := await self._session_up(persistent=True)) is not None:
-            try:
-                yield session
-            finally:
-                await session.close()
-            await self._pause(session.exception)
+        try:
+            while (session := await self._session_up(persistent=True)) is not None:
+                try:
+                    yield session
+                finally:
+                    await session.close()
+                await self._pause(session.exception)
+        finally:
+            if self._next is not None:
+                await self._next.close()
 
     async def _once(self) -> Session:
         self._start_afresh()
@@ -274,6 +308,10 @@ class Connector:
     async def _session_up(self, *, persistent: bool) -> Session | None:
         """Attempt and wait in turn until a session is up; None after `stop()`."""
         while not self._stopped:
+            if self._next is not None:
+                session, self._next = self._next, None
+                self._began(session)
+                return session
             self._attempts += 1
             self._change(State.CONNECTING)
             try:
@@ -294,7 +332,7 @@ class Connector:
 
     async def _pause(self, cause: BaseException | None) -> None:
         """Wait until the next attempt is due, or raise `ReconnectFailed` when there is none."""
-        if self._stopped:
+        if self._stopped or self._next is not None:
             return
         delay = self._next_delay(cause)
         if delay is None:
@@ -327,7 +365,8 @@ class Connector:
             async with asyncio.timeout(timeout) as self._scope:
                 yield
         except asyncio.CancelledError:
-            self._change(State.DISCONNECTED)
+            if self._resumption is not asyncio.current_task():  # cancelled when its session has ended
+                self._change(State.DISCONNECTED)
             raise
         finally:
             self._scope = None
@@ -340,12 +379,63 @@ class Connector:
             self._ended(session)
         else:
             session.on_close.append(self._ended)
+            if session.engine.resumable:
+                session.on_break = self._broke
 
     def _ended(self, session: Session) -> None:
         """A session has ended, by whomever."""
+        if self._resumption is not None and self._resumption is not asyncio.current_task():
+            self._resumption.cancel()
         if asyncio.get_running_loop().time() - self._connected_at >= self._policy.healthy_after:
             self._start_afresh()
-        self._change(State.DISCONNECTED, cause=session.exception)
+        lost = session.granted and isinstance(session.exception, SessionLost)
+        self._change(State.LOST if lost else State.DISCONNECTED, cause=session.exception)
+
+    # Resumption
+
+    def _broke(self, session: Lasting) -> None:
+        self._change(State.RECONNECTING, cause=session.broken_by)
+        self._resumption = asyncio.get_running_loop().create_task(self._resume(session))
+        self._resumption.add_done_callback(self._resumption_ended)
+
+    def _resumption_ended(self, task: asyncio.Task[None]) -> None:
+        if self._resumption is task:
+            self._resumption = None
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a resumption failed on this side", exc_info=task.exception())
+
+    async def _resume(self, session: Lasting) -> None:
+        """Carry the session on over a new connection within the time that the server granted, or give it up."""
+        assert session.broken_at is not None
+        deadline = session.broken_at + session.granted
+        delays = iter(self._policy.backoff())
+        while True:
+            try:
+                async with self._interruptible(max(0.0, deadline - session.clock())):
+                    attempt = await self._attempt(guest_of=session, falls_back=self._iterating)
+            except Failed as failure:
+                refusal: Exception = failure
+                final = failure.why is not Why.BUSY
+            except (OSError, MuxError) as error:
+                refusal = error
+                final = not self._policy.retry(error)
+            else:
+                if attempt.refusal is None:
+                    self._change(State.RESUMED, gap=session.gap, replayed=session.replayed)
+                    return
+                self._next = attempt
+                refusal, final = attempt.refusal, True
+            delay = next(delays, None)
+            if isinstance(refusal, Failed) and delay is not None:
+                delay += refusal.retry_after
+            if final or self._stopped or delay is None or session.clock() + delay >= deadline:
+                break
+            with suppress(TimeoutError):
+                async with self._interruptible(delay):
+                    await asyncio.get_running_loop().create_future()
+        known = refusal.known if isinstance(refusal, Failed) else None
+        broken_by = "" if session.broken_by is None else f"{session.broken_by.cause}; "
+        session._give_up(f"{broken_by}{refusal}", None if known is None else known[0])
 
     def _start_afresh(self) -> None:
         """Forget earlier attempts: attempts, time and delays begin anew."""
@@ -359,12 +449,12 @@ class Connector:
     def _failure(self) -> ReconnectFailed:
         return ReconnectFailed(attempts=self._attempts, elapsed=self._elapsed())
 
-    def _change(self, state: State, *, delay: float | None = None, cause: BaseException | None = None) -> None:
+    def _change(self, state: State, **details: Any) -> None:
         """Enter a state and tell of it; a callback that fails must not take the connection down."""
         self._state = state
         if self._policy.on_state is None:
             return
         try:
-            self._policy.on_state(state, StateInfo(self._attempts, delay, cause))
+            self._policy.on_state(state, StateInfo(self._attempts, **details))
         except Exception:
             logger.exception("on_state failed for state %r", state.value)

@@ -26,7 +26,7 @@ class Cost(NamedTuple):
     """The most that one peer can make this process hold, in bytes; `str()` says it in words."""
 
     received: int  # messages that arrived and were not consumed
-    sent: int  # messages that wait to be written, in the session and in the transport
+    sent: int  # messages that wait to be written or acknowledged, in the session and in the transport
     channels: int  # open channels with their names and meta
     reading: int  # what is being read at the moment
     config: "Config"
@@ -40,7 +40,8 @@ class Cost(NamedTuple):
         c, received, sent, channels, reading = self.config, *(f"{part / MIB:,.1f} MiB" for part in self[:4])
         return (
             f"One peer costs at most {self.total / MIB:,.1f} MiB: {received} of received messages that nobody consumed "
-            f"(memory_limit), {sent} waiting to be sent (send_buffer, high_water), {channels} for {c.max_channels:,} "
+            f"(memory_limit), {sent} waiting to be sent or acknowledged (send_buffer, high_water, replay_limit), "
+            f"{channels} for {c.max_channels:,} "
             f"channels with name, meta and handler (max_channels) and {reading} being read (max_frame). Before its "
             f"handshake ends it costs at most {HANDSHAKE // KIB} KiB for {c.handshake_timeout:g} s, and at most "
             f"{c.max_handshakes:,} connections of a listener ({c.max_handshakes_per_address:,} from one address) are "
@@ -99,6 +100,11 @@ class Config:
     send_buffer: int = _bounded(1_048_576, 1 * KIB, 1 << 40)
     """Bytes queued for sending in the session before `send()` waits: what a peer that never reads can make us hold, and
     the longest queue that bulk can build. One message may go over it, so that any message can be sent."""
+
+    replay_limit: int = _bounded(4 * MIB, 256 * KIB, 1 << 40)
+    """Bytes of a resumable session that are kept until the peer acknowledges them; beyond it `send()` waits. It bounds
+    the throughput to itself per round trip and acknowledgement (20 ms at most): 4 MiB at 20 ms are 200 MB/s.
+    EternalTerminal keeps 64 MiB."""
 
     high_water: int = _bounded(65_536, 1, 1 << 31)
     """Bytes in the transport's own buffer at which the session stops writing to it. asyncio has 64 KiB as well. What
@@ -190,7 +196,7 @@ class Config:
         return Cost(
             received=self.memory_limit,
             # The message that goes over send_buffer is the application's own choice, not the peer's.
-            sent=self.send_buffer + self.high_water,
+            sent=self.send_buffer + self.high_water + self.replay_limit,
             channels=self.max_channels * (CHANNEL + OPENING),
             reading=READ_BUFFER + self.max_frame,
             config=self,

@@ -23,7 +23,7 @@ Every exception can be pickled and copied, with its attributes and notes.
 """
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Code(IntEnum):
@@ -151,6 +151,20 @@ class SessionClosed(MuxError):
         self.remote = remote
 
 
+class Fate(NamedTuple):
+    """What became of the messages of one direction, as far as this side can know."""
+
+    acknowledged: int
+    """They are on the other side, and the sender knows."""
+    unknown: int
+    """They were on their way when the connection broke: the other side may have them, or not."""
+    unsent: int
+    """The other side certainly does not have them."""
+
+    def __str__(self) -> str:
+        return f"{self.acknowledged:,} acknowledged, {self.unknown:,} unknown, {self.unsent:,} not sent"
+
+
 class SessionLost(MuxError, ConnectionError):
     """The session ended without a goodbye: the connection broke, or the peer fell silent.
 
@@ -162,15 +176,29 @@ class SessionLost(MuxError, ConnectionError):
         queued: bytes that waited on this side and were certainly not sent.
         loop_lag: longest time in seconds for which this side's own event loop was last seen blocked.
         unknown: bytes that were given to the operating system and may or may not have arrived.
+        sent: what became of the messages of this side; None when the session was not resumable, and nothing is known.
+        received: the same of the peer's messages.
     """
 
     def __init__(
-        self, *, cause: str, silent_for: float = 0.0, queued: int = 0, loop_lag: float = 0.0, unknown: int = 0
+        self,
+        *,
+        cause: str,
+        silent_for: float = 0.0,
+        queued: int = 0,
+        loop_lag: float = 0.0,
+        unknown: int = 0,
+        sent: Fate | None = None,
+        received: Fate | None = None,
     ) -> None:
-        super().__init__(
-            f"session lost: {cause} (silent for {silent_for:.1f} s; {queued:,} bytes not sent, "
-            f"{unknown:,} sent and unconfirmed; own loop blocked for {loop_lag:.1f} s)"
+        known = (
+            f"{queued:,} bytes not sent, {unknown:,} sent and unconfirmed" if sent is None else f"messages sent: {sent}"
         )
+        super().__init__(
+            f"session lost: {cause} (silent for {silent_for:.1f} s; {known}; own loop blocked for {loop_lag:.1f} s)"
+        )
+        self.sent = sent
+        self.received = received
         self.cause = cause
         self.silent_for = silent_for
         self.queued = queued

@@ -1,7 +1,7 @@
 """The resumption handshake: who may carry a session on, and from where (docs/PROTOCOL.md, section 11).
 
-Only bytes and keys: no I/O and no clock. A `Ticket` is what both sides keep of a session that may outlive its connection; `Guest` and
-`Host` are the two sides of one attempt to carry it on:
+Only bytes and keys: no I/O and no clock. A `Ticket` is what both sides keep of a session that may outlive its
+connection; `Guest` and `Host` are the two sides of one attempt to carry it on:
 
     client                                      server
                                                 Ticket.issue(nonce) -> WELCOME
@@ -99,13 +99,13 @@ class Question(NamedTuple):
         version = fields.number()
         if version != VERSION:
             raise Malformed(f"RESUME of version {version}; this side knows {VERSION}")
-        id, incarnation, generation = fields.bytes(ID), fields.bytes(INCARNATION), fields.number()
+        name, incarnation, generation = fields.bytes(ID), fields.bytes(INCARNATION), fields.number()
         fields.bytes(NONCE)
         position = Position(fields.number(), fields.number(), fields.number())
         limits = fields.bytes(NONCE)
         said, mac = record[: fields.at], fields.bytes(MAC)
         fields.end()
-        return cls(id, incarnation, generation, position, limits, said, mac)
+        return cls(name, incarnation, generation, position, limits, said, mac)
 
 
 @dataclass(slots=True, eq=False)
@@ -133,13 +133,13 @@ class Ticket:
     @classmethod
     def issue(cls, nonce: bytes, incarnation: bytes, psk: bytes | None) -> tuple[Self, bytes]:
         """Server: a new ticket for a client that showed its nonce, and its form in WELCOME."""
-        id, own_nonce = secrets.token_bytes(ID), secrets.token_bytes(NONCE)
+        name, own_nonce = secrets.token_bytes(ID), secrets.token_bytes(NONCE)
         if psk is None:
             secret = sent = secrets.token_bytes(KEY)
         else:
-            secret, sent = _derive(psk, nonce + own_nonce, id + incarnation), b""
+            secret, sent = _derive(psk, nonce + own_nonce, name + incarnation), b""
         kind = bytes([psk is not None])
-        return cls(id, incarnation, secret), id + incarnation + own_nonce + kind + sent + _check(secret)
+        return cls(name, incarnation, secret), name + incarnation + own_nonce + kind + sent + _check(secret)
 
     @classmethod
     def of_welcome(cls, wire: bytes, nonce: bytes, psk: bytes | None) -> Self:
@@ -149,7 +149,7 @@ class Ticket:
             HandshakeError: the two do not have the same pre-shared key.
         """
         fields = Fields(wire)
-        id, incarnation, peer_nonce = fields.bytes(ID), fields.bytes(INCARNATION), fields.bytes(NONCE)
+        name, incarnation, peer_nonce = fields.bytes(ID), fields.bytes(INCARNATION), fields.bytes(NONCE)
         derived = fields.number()
         sent = fields.bytes(0 if derived else KEY)
         check = fields.bytes(CHECK)
@@ -162,10 +162,10 @@ class Ticket:
             raise HandshakeError(
                 code=Code.UNAUTHENTICATED, reason="this side has a pre-shared key (psk=) and the server none"
             )
-        secret = sent if psk is None else _derive(psk, nonce + peer_nonce, id + incarnation)
+        secret = sent if psk is None else _derive(psk, nonce + peer_nonce, name + incarnation)
         if not hmac.compare_digest(check, _check(secret)):
             raise HandshakeError(code=Code.UNAUTHENTICATED, reason="the server has another pre-shared key (psk=)")
-        return cls(id, incarnation, secret)
+        return cls(name, incarnation, secret)
 
     def seal(self, parameters: bytes) -> None:
         """Remember what the handshake agreed on: the parameters of HELLO and then of WELCOME."""
@@ -249,9 +249,12 @@ class Session(Protocol):
     """What the two sides of an attempt need of the session."""
 
     @property
-    def ticket(self) -> Ticket: ...
+    def ticket(self) -> Ticket:
+        """Shared with the other side."""
+
     @property
-    def engine(self) -> Engine: ...
+    def engine(self) -> Engine:
+        """The one that lasts."""
 
     def fence(self) -> None:
         """Drop the present connection, if there is one, and ignore whatever it still delivers."""
@@ -260,15 +263,16 @@ class Session(Protocol):
 S = TypeVar("S", bound=Session)
 
 
-class Guest:
+class Guest(Generic[S]):
     """The client's side of one attempt.
 
     Attributes:
+        session: the one to be carried on.
         question: the fields of the RESUME that begins it.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: S) -> None:
+        self.session = session
         self.question = session.ticket.ask(session.engine.position)
 
     def answered(self, engine: Engine, record: int, fields: bytes) -> int:
@@ -283,9 +287,9 @@ class Guest:
         """
         if record == RESUME_FAILED:
             raise Failed.read(fields)
-        position = self._session.ticket.check(fields)
-        _judge(self._session, position)
-        engine.confirm_resume(self._session.ticket.proof())
+        position = self.session.ticket.check(fields)
+        _judge(self.session, position)
+        engine.confirm_resume(self.session.ticket.proof())
         return position.frames
 
 
@@ -337,6 +341,12 @@ def _judge(session: Session, position: Position) -> None:
     why = session.engine.judge(*position)
     if why:
         raise Failed(Why(why))
+
+
+def check_key(psk: bytes | None) -> None:
+    """Raises `ValueError` for a pre-shared key that is too short."""
+    if psk is not None and len(psk) < 16:
+        raise ValueError(f"psk has {len(psk)} bytes; a key needs at least 16")
 
 
 def new_nonce() -> bytes:

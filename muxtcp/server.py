@@ -16,6 +16,8 @@ from typing import Any
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
+from muxtcp.parking import Parking
+from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session
 from muxtcp.sockets import Address, listen, url
 
@@ -45,6 +47,10 @@ def serve(
     meta: Mapping[str, str] | None = None,
     config: Config | None = None,
     budget: MemoryBudget | None = None,
+    resume: float = 30.0,
+    psk: bytes | None = None,
+    max_parked: int = 1_024,
+    parked_memory: int = 64 << 20,
     on_session: OnSession | None = None,
     signals: bool = False,
     drain_timeout: float = 30.0,
@@ -70,6 +76,10 @@ def serve(
         meta: session metadata that each client sees once it is accepted.
         config: limits and deadlines, the same for each session.
         budget: what all sessions of the process may promise together; new ones are refused when it is nearly used up.
+        resume: the most seconds for which a session outlives its connection, if its client wishes that: 0 to 120.
+        psk: at least 16 bytes that the clients have, too: then resumption is safe on connections that others can read.
+        max_parked: how many sessions may wait for their clients; beyond that the one that has waited longest goes.
+        parked_memory: bytes that these may cost together; the same.
         on_session: sees each session before its first channel, with `peer_meta` and `peer_auth`. It refuses the client
         by
             raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with INTERNAL,
@@ -83,6 +93,8 @@ def serve(
     The server, when started, raises:
         OSError: a place cannot be listened on; the text names it.
     """
+    check_key(psk)
+    parking = Parking(resume, psk=psk, most=max_parked, memory=parked_memory)
     anywhere = host is None and path is None and sock is None
     config = config or Config()
     return Server(
@@ -90,8 +102,16 @@ def serve(
             listen, Address.of("" if anywhere else host, port, path, sock), backlog=backlog, reuse_port=reuse_port
         ),
         new_session=partial(
-            Session, client=False, config=config, handler=handler, codec=resolve(codec), meta=meta, budget=budget
+            Session,
+            client=False,
+            config=config,
+            handler=handler,
+            codec=resolve(codec),
+            meta=meta,
+            budget=budget,
+            parking=parking,
         ),
+        parking=parking,
         ssl=ssl,
         config=config,
         budget=budget,
@@ -108,7 +128,8 @@ class Server:
         sessions: those that are up now.
         counters: since the start: `accepted` connections, `sessions` that came up, `over_max_handshakes` and
             `over_max_handshakes_per_address` for connections closed at once, `drains_cut_short`, one for each code with
-            which a handshake failed (`BAD_PREFACE`, `UNAUTHENTICATED`, ...), and `lost_in_handshake`.
+            which a handshake failed (`BAD_PREFACE`, `UNAUTHENTICATED`, ...), and `lost_in_handshake`. For resumption:
+            `parked`, `resumed`, `expired`, `evicted`, and a `resume_...` for each reason of a refusal.
     """
 
     def __init__(
@@ -116,6 +137,7 @@ class Server:
         *,
         listen: Callable[[], Awaitable[list[socket.socket]]],
         new_session: Callable[..., Session],
+        parking: Parking,
         ssl: tls.SSLContext | None,
         config: Config,
         budget: MemoryBudget | None,
@@ -124,7 +146,7 @@ class Server:
         drain_timeout: float,
     ) -> None:
         self.sessions: set[Session] = set()
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = parking.counters
         self._listen = listen
         self._new_session = new_session
         self._ssl = ssl
@@ -303,6 +325,8 @@ class Server:
         except asyncio.CancelledError:
             session.abort(GOODBYE)
             raise
+        if session.handed_over:
+            return
         self.counters["sessions"] += 1
         if not session.closed:
             self.sessions.add(session)

@@ -10,9 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from muxtcp._channel import Channel, ChannelListener
-from muxtcp._engine import Engine, MemoryBudget
-from muxtcp._protocol import MuxProtocol
-from muxtcp._session import SessionCore
+from muxtcp._engine import Engine, MemoryBudget, Peer
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import (
@@ -22,10 +20,18 @@ from muxtcp.errors import (
     MuxError,
     SessionClosed,
 )
+from muxtcp.lasting import Lasting
+from muxtcp.parking import Parking
+from muxtcp.resumption import Guest, Ticket, new_nonce
 
 __all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session"]
 
 logger = logging.getLogger(__name__)
+
+REPLAY_BUDGET = MemoryBudget(256 << 20)
+"""What all sessions of this process keep of unacknowledged messages, in bytes: beyond it `send()` waits."""
+
+NO_PARKING = Parking(0.0)
 
 Mode = Literal["rw", "r", "w"]
 Handler = Callable[[Channel], Awaitable[None] | None]
@@ -61,7 +67,7 @@ class Opening:
         await self._channel.__aexit__(kind, value, traceback)
 
 
-class Session(SessionCore):
+class Session(Lasting):
     """One session with one peer. `connect()` and `serve()` make them.
 
     Args:
@@ -74,6 +80,12 @@ class Session(SessionCore):
         meta: what the peer sees as `peer_meta`: text to text, at most 16 KiB with `auth`.
         auth: credentials that a client shows.
         budget: shared by the sessions of a process.
+        resume: seconds for which a client wishes the session to survive a broken connection; 0.0: not at all.
+        psk: a key that both sides have, for resumption.
+        parking: where a server keeps sessions whose connection broke; None: they end with it.
+        replay_budget: what the sessions of a process may keep of unacknowledged messages together.
+        guest_of: a session that this one is made to carry on.
+        falls_back: whether it becomes a new session if that is refused for good.
         on_hello: a server's admission: sees the session with `peer_meta` and `peer_auth` before it is up, and refuses
             by raising `HandshakeError`.
 
@@ -94,10 +106,18 @@ class Session(SessionCore):
         meta: Mapping[str, str] | None = None,
         auth: bytes | str = b"",
         budget: MemoryBudget | None = None,
+        resume: float = 0.0,
+        psk: bytes | None = None,
+        parking: Parking | None = None,
+        replay_budget: MemoryBudget | None = REPLAY_BUDGET,
+        guest_of: "Session | None" = None,
+        falls_back: bool = False,
         on_hello: Callable[["Session"], Awaitable[None]] | None = None,
     ) -> None:
         config = config or Config()
         loop = asyncio.get_running_loop()
+        guest: Guest[Lasting] | None = None if guest_of is None else Guest(guest_of)
+        nonce = new_nonce() if resume else b""
         engine = Engine(
             client=client,
             now=loop.time(),
@@ -117,8 +137,15 @@ class Session(SessionCore):
             meta=dict(meta or {}),
             auth=auth.encode() if isinstance(auth, str) else auth,
             budget=budget,
+            resume_ms=int(resume * 1000),
+            ticket=nonce,
+            replay_limit=config.replay_limit,
+            replay_budget=replay_budget,
+            resumption=None if guest is None else guest.question,
         )
-        super().__init__(engine, loop, config, resolve(codec))
+        lot = parking or NO_PARKING
+        super().__init__(engine, loop, config, resolve(codec), guest=guest, falls_back=falls_back, lot=lot)
+        self._nonce, self._psk, self._parking = nonce, psk, parking
         self.is_client = client
         self.meta = dict(meta or {})
         self.peer_meta: dict[str, str] = {}
@@ -130,17 +157,14 @@ class Session(SessionCore):
         self._runs_tasks = handler is not None and _is_async(handler)
         self._on_hello_hook = on_hello
         self._tasks: set[asyncio.Task[None]] = set()
-        self._up = loop.create_future()
         self._gone = loop.create_future()
         self._pings: dict[int, asyncio.Future[None]] = {}
         self._going_away = False
 
-    def protocol(self) -> MuxProtocol:
-        """The asyncio protocol of this session's connection, for `loop.create_connection` and the like. Once."""
-        return MuxProtocol(self)
-
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "up" if self._up.done() else "in handshake"
+        state = (
+            "closed" if self.closed else "in handshake" if not self._up.done() else "up" if self.connected else "broken"
+        )
         return f"<Session {'to' if self.is_client else 'from'} {self.peername or 'nowhere'} {state}>"
 
     # Beginning
@@ -172,7 +196,13 @@ class Session(SessionCore):
             self._refuse(HandshakeError(code=Code.INTERNAL, reason="admission failed"))
         else:
             if not self.closed:
-                self.engine.accept(self.meta)
+                granted, ticket = 0.0, b""
+                peer = self.engine.peer
+                assert peer is not None
+                if self._parking is not None and peer.resume_ms:
+                    granted, ticket = self._parking.admit(self, peer.resume_ms / 1000, peer.ticket)
+                    self.on_close.append(self._parking.forget)
+                self.engine.accept(self.meta, int(granted * 1000), ticket)
                 self._on_up()
                 self._turn()
 
@@ -186,9 +216,23 @@ class Session(SessionCore):
         assert peer is not None
         self.peer_meta = peer.meta
         self._take_names()
+        if self.engine.resumable:
+            try:
+                self._know_again(peer)
+            except HandshakeError as error:
+                self.engine.close(error.code, error.reason)
+                self._finish(error)
+                return
         self.engine.ping(self.loop.time())  # so that the round trip is known from the start
         if not self._up.done():
             self._up.set_result(None)
+
+    def _know_again(self, peer: Peer) -> None:
+        """Keep what shows each side to the other. Raises HandshakeError when they have different keys."""
+        if self.is_client:
+            self.ticket = Ticket.of_welcome(peer.ticket, self._nonce, self._psk)
+            self.granted = peer.resume_ms / 1000
+        self.ticket.seal(self.engine.limits)
 
     def _take_names(self) -> None:
         if self.transport is not None:
@@ -337,7 +381,13 @@ class Session(SessionCore):
 
     def stats(self) -> dict[str, int]:
         """Counters since the session began: frames, messages and bytes each way, and what was refused, by name."""
-        return self.engine.counters
+        held, full = self.engine.replay_log
+        return self.engine.counters | {
+            "resumptions": self.resumptions,
+            "frames_sent_again": self.replayed,
+            "replay_log_bytes": held,
+            "replay_log_full_ms": int(full * 1000),
+        }
 
     @property
     def closed(self) -> bool:
@@ -370,7 +420,7 @@ class Session(SessionCore):
         """
         if not self._up.done():
             self.abort(reason)
-        if not self.closed:
+        if not self.closed and (self.connected or self.is_client):  # a server cannot bring a broken connection back
             try:
                 async with asyncio.timeout(self.config.close_timeout):
                     for channel in self.channels:

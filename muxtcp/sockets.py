@@ -284,3 +284,17 @@ def unacknowledged(sock: socket.socket | None) -> int:
         return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
     except (OSError, ValueError):  # not a socket of a stream, or closed already
         return 0
+
+
+class Nobody(asyncio.BufferedProtocol):
+    """Takes the place of a protocol that has left its connection: what still comes is read and dropped."""
+
+    def __init__(self) -> None:
+        self._room = bytearray(65_536)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Somewhere to read to."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Something was read, for nobody."""

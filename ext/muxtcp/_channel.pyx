@@ -22,7 +22,9 @@ from muxtcp.errors import (
 )
 
 from ._instant cimport DONE, PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
-from ._output cimport BLOCK, IS_OVER, QUEUED, TOO_LARGE, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN
+from ._output cimport (
+    BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
+)
 from ._table cimport OURS, WANTS_WRITE
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
@@ -36,6 +38,7 @@ Stall = namedtuple("Stall", "reason since")
 ChannelStats = namedtuple("ChannelStats", "unread sent received send_credit receive_window")
 cdef dict HELD = {
     WAIT_PEER: "peer_window", WAIT_SESSION: "session_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory",
+    WAIT_CONNECTION: "connection",
 }
 
 
@@ -555,6 +558,12 @@ cdef class Channel:
                 waiter.set_result(None)
         self.host.output_ready()
 
+    async def flush(self):
+        """Wait until the peer's session has everything that was sent."""
+        if self.failure is not None or self.state == NULL:
+            self._raise_unsendable(IS_OVER, b"")
+        await self.host._flush_channel(self)
+
     async def close(self):
         """End in good order: what was sent still arrives, what was not received is dropped. Never fails, never waits."""
         if self.state != NULL:
@@ -622,13 +631,19 @@ cdef class Channel:
         return self.wish
 
     @property
+    def exception(self):
+        return self.failure
+
+    @property
     def stall(self):
         """What holds the channel up: (reason, since in loop time), or None.
 
-        Reasons: peer_window, session_window, socket, memory (a send waits for it); reader_idle (messages wait for the user).
+        Reasons: peer_window, session_window, socket, memory, connection, acknowledgements (a send waits for it); reader_idle
+        (messages wait for the user).
         """
         if self.held and self.senders:
-            return Stall(HELD[self.held], self.held_since)
+            full = self.held in (WAIT_SOCKET, WAIT_MEMORY) and self.engine.held_back & LOG_FULL
+            return Stall("acknowledgements" if full else HELD[self.held], self.held_since)
         if self.count and not self.receivers and self.listener is None:
             return Stall("reader_idle", self.unread_since)
         return None

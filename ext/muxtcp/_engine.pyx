@@ -15,7 +15,7 @@ from ._flow cimport MESSAGE_COST
 from ._handshake cimport decode_open, decode_pairs, encode_open
 from ._output cimport IS_OVER, TOO_LARGE
 from ._resumption cimport illegal
-from ._resumption import Fate, Position
+from ._resumption import Position
 from ._table cimport RELEASED
 
 cdef tuple MODES = ("rw", "r", "w")

@@ -22,6 +22,7 @@ cdef enum Sent:                     # what send() says
     WAIT_SESSION = -2               # the session's credit is used up
     WAIT_SOCKET = -3                # the channel's share of the queue is full: the socket takes no more
     WAIT_MEMORY = -4                # the session's queue is full
+    WAIT_CONNECTION = -7            # there is none, until the session is resumed
     IS_OVER = -5                    # our half of the channel, or the session, has ended
     TOO_LARGE = -6                  # over the peer's max_message
 

@@ -72,6 +72,9 @@ cdef class Output:
             return IS_OVER
         if size > self.peer_max_message:
             return TOO_LARGE
+        if self.held_back & PARTED:
+            self.want(channel, cost)
+            return WAIT_CONNECTION
         if credit_left(&channel.outgoing) < cost:
             self.want(channel, cost)
             self.say_blocked(channel)

@@ -34,6 +34,11 @@ cdef class Shell:
         except Exception as error:
             self.failed(error)
 
+    def take_over(self, transport):
+        """Go on where another protocol was: `transport.set_protocol()` was called, the options are set."""
+        self.transport = transport
+        self.over_tls = transport.get_extra_info("ssl_object") is not None
+
     def set_options(self, sock, config):
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
             return

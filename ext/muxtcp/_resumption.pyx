@@ -10,7 +10,7 @@ from collections import namedtuple
 from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
 
-from muxtcp.errors import Code, LocalProtocolError
+from muxtcp.errors import Code, Fate, LocalProtocolError
 
 from . cimport _wire
 from ._life cimport ADMITTING, GREETING, HANDED_OVER, OVER, PROVING, stuck_time
@@ -18,7 +18,6 @@ from ._output cimport CHANNELS_SLOT, CONGESTED, CREDIT_SLOT, GOAWAY_SLOT, LOG_FU
 from ._replay cimport replay_bytes_at, replay_messages_after, replay_release, replay_rewind
 
 Position = namedtuple("Position", "frames bytes oldest")
-Fate = namedtuple("Fate", "acknowledged unknown unsent")
 
 cdef enum Why:                      # of RESUME_FAILED, as far as the machine judges
     POSITION_LOST = 5
@@ -61,6 +60,10 @@ cdef class Resumable(Machine):
         return self.held_back & PARTED != 0
 
     @property
+    def acknowledged_frames(self):
+        return self.log.acknowledged
+
+    @property
     def position(self):
         return Position(self.received_frames, self.received_sizes, self.log.released_frames + 1)
 
@@ -87,6 +90,7 @@ cdef class Resumable(Machine):
         return 0 if replay_bytes_at(&self.log, frames) == sizes else DIVERGED
 
     def rejoin(self, frames, double now):
+        cdef size_t index
         if not self.held_back & PARTED:
             raise illegal("the session has a connection")
         self.now = self.heard = now
@@ -111,6 +115,9 @@ cdef class Resumable(Machine):
             self.stuck_at = now + stuck_time()
         if self.settings.keepalive > 0:
             self.probe_at = now + self.settings.keepalive
+        for index in range(self.table.room):
+            if self.table.slots[index] != NULL:
+                self.mark_writable(self.table.slots[index])     # those who came meanwhile may try again
         return self.sent_frames - frames
 
     # What became of messages
@@ -125,6 +132,10 @@ cdef class Resumable(Machine):
     @property
     def heard_fate(self):
         return Fate(self.told_messages, self.received_messages - self.told_messages, 0)
+
+    @property
+    def held_bytes(self):
+        return self.log.held + self.queued + (self.incoming.received - self.incoming.consumed)
 
     @property
     def replay_log(self):

@@ -26,6 +26,7 @@ cdef class SessionCore(ChannelHost):
     cdef dict opening                       # futures of those who wait for a slot, in order
     cdef object quiet                       # future of someone who waits until all channels have ended
     cdef object connection_error            # what the transport said
+    cdef public object progress             # a future of someone who waits for what he sent to be written or acknowledged, or None
     cdef object retry_after                 # seconds, of the REFUSED that we got; or None
 
     # for the protocol
@@ -42,6 +43,7 @@ cdef class SessionCore(ChannelHost):
     cdef int fire(self) except -1
     cdef int report(self, event_t *event) except -1
     cdef int end(self, exc) except -1
+    cdef int tell_progress(self) except -1
     cdef int detach(self, Channel channel) except -1
     cdef int set_timer(self) except -1
     cdef list attached(self)

@@ -20,14 +20,14 @@ from libc.stdint cimport uint32_t
 from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
 )
-from muxtcp.sockets import unacknowledged
+from muxtcp.sockets import Nobody, unacknowledged
 
 from . cimport _machine
 from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, UP
-from ._output cimport BLOCK, CONGESTED, PING_SLOT
+from ._output cimport BLOCK, CONGESTED, PARTED, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
 from ._wakeup cimport Wakeup
 
@@ -81,6 +81,12 @@ cdef class SessionCore(ChannelHost):
     def _on_disconnected(self):
         raise NotImplementedError
 
+    def _on_resumption(self, record, fields):
+        raise NotImplementedError
+
+    def _on_broken(self, cause):
+        raise NotImplementedError
+
     # The connection
 
     cdef int connection_made(self, transport) except -1:
@@ -131,6 +137,8 @@ cdef class SessionCore(ChannelHost):
         if self.engine.phase != OVER:
             self.engine.received_eof(self.clock())
             self.deliver()
+        if self.failure is None and self.engine.held_back & PARTED:
+            return 0                                            # the session goes on without it
         if self.failure is None:
             self.end(SessionLost(cause="the connection was closed"))
         self.turn = None
@@ -185,6 +193,14 @@ cdef class SessionCore(ChannelHost):
                 self.write(segments)
         if not self.delivering and engine.writable_first != NULL:
             self.output_ready()                                 # their turn comes when no user code is running
+        if self.progress is not None:
+            self.tell_progress()
+        return 0
+
+    cdef int tell_progress(self) except -1:
+        progress, self.progress = self.progress, None
+        if progress is not None and not progress.done():
+            progress.set_result(None)
         return 0
 
     cdef int write(self, list segments) except -1:
@@ -324,6 +340,12 @@ cdef class SessionCore(ChannelHost):
                     ))
                     self.detach(channel)
             self._wake_openers()
+        elif kind == _machine.ACKED_EVENT:
+            self.tell_progress()
+        elif kind == _machine.RESUMPTION_EVENT:
+            self._on_resumption(event.number, event.data[: event.size])
+        elif kind == _machine.BROKEN_EVENT:
+            self._on_broken(self._lost(text(event.data, event.size)))
         elif kind == _machine.CLOSED_EVENT:
             self.end(self.reason_of_end(event))
         return 0
@@ -339,13 +361,15 @@ cdef class SessionCore(ChannelHost):
             return SessionClosed(code=code, reason=reason, remote=event.number == BY_PEER)
         return self._lost(reason)
 
-    def _lost(self, cause):
+    def _lost(self, cause, known=None):
         lost = SessionLost(
             cause=cause,
             silent_for=max(0.0, self.clock() - self.engine.heard),
             queued=self.engine.queued,
             loop_lag=self.engine.lag,
             unknown=self.engine.sent_bytes,
+            sent=self.engine.fate(known) if self.engine.resumable else None,
+            received=self.engine.heard_fate if self.engine.resumable else None,
         )
         lost.__cause__ = self.connection_error
         return lost
@@ -417,7 +441,11 @@ cdef class SessionCore(ChannelHost):
         return count
 
     def _check_quiet(self):
-        if not self.quiet.done() and (self.engine.phase == OVER or self._in_use() == 0 and not self.engine.has_output()):
+        cdef Engine engine = self.engine
+        if self.quiet.done():
+            return
+        written = not engine.has_output() and engine.log.count == 0 and not engine.held_back & PARTED
+        if engine.phase == OVER or self._in_use() == 0 and written:
             self.quiet.set_result(None)
 
     async def _until_quiet(self):
@@ -443,6 +471,7 @@ cdef class SessionCore(ChannelHost):
                 logger.error("a listener of channel %d failed", channel.id, exc_info=error)
             self.detach(channel)
         self._wake_openers()
+        self.tell_progress()
         if self.quiet is not None:
             self._check_quiet()
         if self.transport is not None:
@@ -474,6 +503,46 @@ cdef class SessionCore(ChannelHost):
         if self.transport is not None:
             self.transport.abort()
 
+    # Between two connections
+
+    def _leave_connection(self):
+        """Give up the connection: whatever it still delivers is for nobody. Returns its transport, or None."""
+        transport = self.transport
+        self.transport = self.write_one = self.turn = None
+        self.turn_due = self.reading_paused = self.eof_seen = self.shut = False
+        self.storage = self.lent_view = None
+        self.lent_at = NULL
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.timer_at = INFINITY
+        if transport is not None:
+            transport.set_protocol(Nobody())
+        return transport
+
+    def _take_connection(self, transport, bytes rest, frames):
+        """Go on over another connection. Returns how many frames are sent again."""
+        self.transport = transport
+        self.write_one = transport.write
+        self.turn = self._turn
+        self.connection_error = None
+        again = self.engine.rejoin(frames, self.clock())
+        self.flush()
+        self.engine.receive_data(rest, self.clock())
+        self.deliver()
+        self.set_timer()
+        return again
+
+    def _give_up(self, cause, known=None):
+        """There will be no other connection."""
+        self.end(self._lost(cause, known))
+
+    def _finish(self, exc):
+        self.end(exc)
+
+    def _queued(self, Channel channel):
+        return 0 if channel.state == NULL else channel.state.queued
+
     # Time
 
     cdef int set_timer(self) except -1:
@@ -499,8 +568,12 @@ cdef class SessionCore(ChannelHost):
             self.congested_since, self.congested_with = now, self.engine.unsent     # slow, but it takes something
         if self.engine.held_back & CONGESTED and now - self.congested_since >= self.config.write_timeout:
             reason = f"the peer has taken nothing for {now - self.congested_since:.1f} s".encode()
-            self.engine.close_session(Code.TIMEOUT, PyBytes_AS_STRING(reason), len(reason))
-            self._abort_connection()
+            if self.engine.resumable and self.engine.phase == UP:
+                self.engine.keep_reason(PyBytes_AS_STRING(reason), len(reason))
+                self.engine.connection_lost(Code.TIMEOUT, 0)
+            else:
+                self.engine.close_session(Code.TIMEOUT, PyBytes_AS_STRING(reason), len(reason))
+                self._abort_connection()
         else:
             self.engine.tick(now)
         self.deliver()

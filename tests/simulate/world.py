@@ -156,7 +156,9 @@ class Side:
             self.over(channel)
 
     def release_one(self, chance: random.Random) -> None:
-        channel = self.pick(chance, [n for n, end in self.ends.items() if not (end.sends or end.receives or end.released)])
+        channel = self.pick(
+            chance, [n for n, end in self.ends.items() if not (end.sends or end.receives or end.released)]
+        )
         if channel:
             self.engine.release(channel)
             self.ends[channel].released = True
@@ -311,7 +313,9 @@ class World:
         flow = self.flow(channel, self.other(side))
         number, meant_for = HEADER.unpack_from(message)
         if (number, meant_for) != (flow.received, channel):
-            raise Broken(f"the {side.name} expected message {flow.received} of {channel}, and got {number} of {meant_for}")
+            raise Broken(
+                f"the {side.name} expected message {flow.received} of {channel}, and got {number} of {meant_for}"
+            )
         flow.received += 1
         flow.received_sum = zlib.crc32(message, flow.received_sum)
         self.messages += 1

@@ -1,0 +1,198 @@
+"""What a session does about its connections when it may outlive them (section 11 of the protocol).
+
+the connection breaks   _on_broken -> fence(): nothing of it counts any more; then on_break tells whoever can help
+client                  the connector dials, and makes a Session with guest_of=... that asks to carry this one on
+server                  a Session of the new connection hears the question, fences the one it is about, and answers
+both                    the session of the new connection hands it over: _carry_on()
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from muxtcp._channel import Channel
+from muxtcp._engine import Engine
+from muxtcp._protocol import MuxProtocol
+from muxtcp._session import SessionCore
+from muxtcp.codecs import Codec
+from muxtcp.config import Config
+from muxtcp.errors import Code, SessionClosed, SessionLost
+from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Malformed, Ticket, Why
+
+
+class Lot(Protocol):
+    """Where a server looks for the session that a client asks for: see `muxtcp.parking.Parking`."""
+
+    def find(self, incarnation: bytes, session_id: bytes) -> "Lasting":
+        """The session, or `Failed`."""
+
+    def refused(self, failure: Failed) -> None:
+        """A client's question was answered so."""
+
+
+class Lasting(SessionCore):
+    """A session that may be carried on over another connection.
+
+    Attributes:
+        ticket: by which the two sides know each other again; only when `engine.resumable`.
+        granted: seconds for which the server keeps the session after a break; 0.0: it ends with its connection.
+        on_break: called with the session when it has lost its connection. Without one it is lost with it.
+        on_rejoined: called with the session when it has a connection again.
+        handed_over: whether this session gave its connection to the one that it was made to carry on.
+        refusal: why that failed, if it did.
+        broken_at: when the connection broke, by `clock`; None while there is one.
+        broken_by: why it broke.
+        gap: seconds that the last break took.
+        replayed: frames that were sent again after it.
+        resumptions: how often the session was carried on.
+    """
+
+    ticket: Ticket
+
+    def __init__(
+        self,
+        engine: Engine,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        codec: Codec | None,
+        *,
+        guest: "Guest[Lasting] | None" = None,
+        falls_back: bool = False,
+        lot: "Lot",
+    ) -> None:
+        super().__init__(engine, loop, config, codec)
+        self.granted = 0.0
+        self.on_break: Callable[[Lasting], None] | None = None
+        self.on_rejoined: Callable[[Lasting], None] | None = None
+        self.handed_over = False
+        self.broken_at: float | None = None
+        self.broken_by: SessionLost | None = None
+        self.gap = 0.0
+        self.replayed = 0
+        self.resumptions = 0
+        self._up: asyncio.Future[None] = loop.create_future()
+        self.refusal: Failed | None = None
+        self._guest = guest
+        self._falls_back = falls_back
+        self._host: Host[Lasting] | None = None
+        self._lot = lot
+
+    def protocol(self) -> MuxProtocol:
+        """The asyncio protocol of this session's connection, for `loop.create_connection` and the like. Once."""
+        return MuxProtocol(self)
+
+    # The session that lasts
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection: not before the first, between two, and after the last."""
+        return self.transport is not None
+
+    def fence(self) -> None:
+        """Drop the present connection, if there is one, and ignore whatever it still delivers."""
+        self._part(None)
+
+    def _on_broken(self, cause: SessionLost) -> None:
+        self._part(cause)
+
+    def _part(self, cause: SessionLost | None) -> None:
+        transport = self._leave_connection()
+        self.engine.part()
+        if transport is not None:
+            transport.abort()
+        if self.broken_at is not None:
+            return
+        self.broken_at, self.broken_by = self.clock(), cause
+        if self.on_break is not None:
+            self.on_break(self)
+        elif cause is not None:
+            self._give_up(cause.cause)
+
+    def _carry_on(self, transport: asyncio.Transport, rest: bytes, frames: int) -> None:
+        """A new connection is there; the peer has `frames` of our frames, and `rest` has come behind the handshake."""
+        if self.broken_at is None or self.exception is not None:  # it has ended meanwhile
+            transport.abort()
+            return
+        protocol = MuxProtocol(self)
+        transport.set_protocol(protocol)
+        protocol.take_over(transport)
+        self.gap = self.clock() - self.broken_at
+        self.broken_at = None
+        self.resumptions += 1
+        self.replayed = self._take_connection(transport, rest, frames)
+        if self.on_rejoined is not None:
+            self.on_rejoined(self)
+
+    async def _flush_channel(self, channel: Channel) -> None:
+        """Wait until the peer's session has everything that was accepted on the channel: see `Channel.flush`."""
+        while self._queued(channel):
+            await self._progress(channel)
+        target = self.engine.sent_frames
+        if not self.engine.resumable:
+            await self.ping()  # everything before it has come to the peer when the answer is here
+            return
+        self.engine.ping(self.clock())  # the answer brings an ACK with it, earlier than the peer would send one
+        self._turn()
+        while self.engine.acknowledged_frames < target:
+            await self._progress(channel)
+
+    async def _progress(self, channel: Channel) -> None:
+        """Wait until something was written or acknowledged."""
+        failure = channel.exception or self.exception
+        if failure is not None:
+            raise failure
+        if self.progress is None:
+            self.progress = self.loop.create_future()
+        await asyncio.shield(self.progress)
+
+    async def ping(self) -> float:
+        """Overridden."""
+        raise NotImplementedError
+
+    # The session of a new connection, until it hands it over
+
+    def _on_resumption(self, record: int, fields: bytes) -> None:
+        try:
+            if record == RESUME:
+                self._asked(fields)
+            elif record == RESUME_CONFIRM:
+                assert self._host is not None
+                self._hand_over(self._host.session, self._host.proven(fields))
+            else:
+                assert self._guest is not None
+                frames = self._guest.answered(self.engine, record, fields)
+                self._turn()  # RESUME_CONFIRM goes before whatever the session that lasts has to say
+                self._hand_over(self._guest.session, frames)
+        except Failed as failure:
+            self._refused(failure, by_server=record == RESUME_FAILED)
+        except Malformed as error:
+            self.engine.close(Code.BAD_FRAME, str(error))
+
+    def _asked(self, fields: bytes) -> None:
+        self._host = Host(self.engine, self._lot.find)
+        try:
+            self._host.asked(fields)
+        except Failed as failure:
+            self.refusal = failure
+            self._lot.refused(failure)
+            self.engine.answer_resume(RESUME_FAILED, failure.record())
+
+    def _refused(self, failure: Failed, *, by_server: bool) -> None:
+        self.refusal = failure
+        if by_server and self._falls_back and failure.why is not Why.BUSY:
+            self.engine.greet_anew()
+            return
+        if not self._up.done():
+            self._up.set_exception(failure)
+            self._up.exception()  # whether anyone waits for it is the caller's business
+        self.engine.close(Code.CANCELLED, str(failure))
+
+    def _hand_over(self, session: "Lasting", frames: int) -> None:
+        rest = self.engine.take_rest()
+        transport = self._leave_connection()
+        assert transport is not None
+        self.handed_over = True
+        if not self._up.done():
+            self._up.set_result(None)
+        self._finish(SessionClosed(code=Code.NO_ERROR, reason="its connection carries another session on"))
+        session._carry_on(transport, rest, frames)

@@ -1,0 +1,169 @@
+"""Where a server keeps sessions whose connection broke, until their client comes back or their time is over."""
+
+import asyncio
+import os
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+
+from muxtcp.lasting import Lasting
+from muxtcp.resumption import Failed, Ticket, Why, new_incarnation
+
+LONGEST = 120.0  # seconds that a server may grant
+TOMBSTONE_TIME = 600.0  # seconds for which it is remembered how far a session had come
+TOMBSTONES = 4_096
+CHANNEL, SESSION = (
+    1_024,
+    8_192,
+)  # bytes that a parked channel and a parked session cost beside their messages; measured, rounded up
+
+
+@dataclass(slots=True)
+class Parked:
+    """A session without a connection."""
+
+    cost: int  # bytes
+    expires: float  # loop time
+    timer: asyncio.TimerHandle
+
+
+@dataclass(slots=True)
+class Tombstone:
+    """A session that is no more."""
+
+    known: tuple[int, int]  # frames received, and their bytes
+    expires: float
+
+
+class Parking:
+    """The resumable sessions of a server: those that are up, and those that wait for their client.
+
+    Args:
+        longest: the most seconds that a client is granted.
+        psk: a key that the clients have, too.
+        most: how many sessions may wait; beyond that the one that has waited longest goes.
+        memory: bytes that they may cost together; the same.
+        counters: where to count; an own one unless given.
+
+    Attributes:
+        counters: `parked`, `resumed`, `expired`, `evicted`, and one for each reason of a refusal: `resume_unknown`, ...
+    """
+
+    def __init__(
+        self,
+        longest: float,
+        *,
+        psk: bytes | None = None,
+        most: int = 1_024,
+        memory: int = 64 << 20,
+        counters: Counter[str] | None = None,
+    ) -> None:
+        if not 0 <= longest <= LONGEST:
+            raise ValueError(f"resume is {longest:g} s, not from 0 to {LONGEST:g}")
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        self._longest, self._psk, self._most, self._memory = longest, psk, most, memory
+        self._process = os.getpid()
+        self._incarnation = new_incarnation()
+        self._sessions: dict[bytes, Lasting] = {}
+        self._parked: OrderedDict[bytes, Parked] = OrderedDict()
+        self._cost = 0
+        self._tombstones: OrderedDict[bytes, Tombstone] = OrderedDict()
+
+    @property
+    def cost(self) -> int:
+        """Bytes that the waiting sessions cost."""
+        return self._cost
+
+    def __len__(self) -> int:
+        """How many sessions wait."""
+        return len(self._parked)
+
+    # The life of a session
+
+    def admit(self, session: Lasting, wished: float, nonce: bytes) -> tuple[float, bytes]:
+        """Grant a new session its time: seconds, and the ticket for its WELCOME."""
+        session.granted = min(wished, self._longest)
+        if not session.granted:
+            return 0.0, b""
+        self._notice_fork()
+        session.ticket, wire = Ticket.issue(nonce, self._incarnation, self._psk)
+        self._sessions[session.ticket.id] = session
+        session.on_break, session.on_rejoined = self.broken, self.rejoined
+        return session.granted, wire
+
+    def find(self, incarnation: bytes, session_id: bytes) -> Lasting:
+        """The session that a client asks for. Raises `Failed` when it is not here."""
+        self._notice_fork()
+        now = asyncio.get_running_loop().time()
+        if incarnation != self._incarnation:
+            raise Failed(Why.WRONG_INCARNATION)
+        parked = self._parked.get(session_id)
+        if parked is not None and parked.expires <= now:  # its timer is late
+            self._expire(session_id)
+        if session_id in self._sessions:
+            return self._sessions[session_id]
+        tombstone = self._tombstones.get(session_id)
+        if tombstone is None or tombstone.expires <= now:
+            raise Failed(Why.UNKNOWN)
+        raise Failed(Why.EXPIRED, known=tombstone.known)
+
+    def refused(self, failure: Failed) -> None:
+        """Count a refusal."""
+        self.counters[f"resume_{failure.why.name.lower()}"] += 1
+
+    def broken(self, session: Lasting) -> None:
+        """A session has lost its connection, or was fenced: keep it for the granted time."""
+        key = session.ticket.id
+        if key in self._parked:
+            return
+        loop = asyncio.get_running_loop()
+        cost = SESSION + CHANNEL * len(session.attached_channels()) + session.engine.held_bytes
+        expires = loop.time() + session.granted
+        self._parked[key] = Parked(cost, expires, loop.call_at(expires, self._expire, key))
+        self._cost += cost
+        self.counters["parked"] += 1
+        while self._parked and (len(self._parked) > self._most or self._cost > self._memory):
+            self.counters["evicted"] += 1
+            self._end(next(iter(self._parked)), "it was given up for want of memory")
+
+    def rejoined(self, session: Lasting) -> None:
+        """Its client came back."""
+        self._unpark(session.ticket.id)
+        self.counters["resumed"] += 1
+
+    def forget(self, session: Lasting) -> None:
+        """It has ended. For a while it is remembered how far it had come, in case its client does not know that."""
+        if not session.granted:
+            return
+        key = session.ticket.id
+        self._unpark(key)
+        if self._sessions.pop(key, None) is None:  # it was another process's
+            return
+        position, now = session.engine.position, asyncio.get_running_loop().time()
+        self._tombstones[key] = Tombstone((position.frames, position.bytes), now + TOMBSTONE_TIME)
+        while len(self._tombstones) > TOMBSTONES or next(iter(self._tombstones.values())).expires <= now:
+            self._tombstones.popitem(last=False)
+
+    def _unpark(self, key: bytes) -> None:
+        parked = self._parked.pop(key, None)
+        if parked is not None:
+            parked.timer.cancel()
+            self._cost -= parked.cost
+
+    def _expire(self, key: bytes) -> None:
+        self.counters["expired"] += 1
+        self._end(key, f"its client did not come back within {self._sessions[key].granted:g} s")
+
+    def _end(self, key: bytes, cause: str) -> None:
+        session = self._sessions[key]
+        self._unpark(key)
+        session._give_up(cause)
+
+    def _notice_fork(self) -> None:
+        """A child has copies of its parent's sessions, which are not its own."""
+        if os.getpid() != self._process:
+            self._process = os.getpid()
+            self._incarnation = new_incarnation()
+            self._sessions.clear()
+            self._parked.clear()
+            self._tombstones.clear()
+            self._cost = 0
