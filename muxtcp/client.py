@@ -379,7 +379,7 @@ class Connector:
             self._ended(session)
         else:
             session.on_close.append(self._ended)
-            if session.engine.resumable:
+            if session.granted:
                 session.on_break = self._broke
 
     def _ended(self, session: Session) -> None:

@@ -117,6 +117,7 @@ class Ticket:
         incarnation: 8 random bytes, the name of the server's process.
         secret: the key of both.
         generation: the highest attempt that was made (client) or seen (server).
+        proven: the highest that was confirmed (server).
         limits: the digest of the handshake's parameters; see `seal`.
     """
 
@@ -124,6 +125,7 @@ class Ticket:
     incarnation: bytes
     secret: bytes = field(repr=False)
     generation: int = 0
+    proven: int = 0
     limits: bytes = b""
     _question: bytes = field(default=b"", repr=False)
     _answer: bytes = field(default=b"", repr=False)
@@ -220,8 +222,10 @@ class Ticket:
         """Whether the one who asks holds the ticket. Raises `Failed`, and then nothing has changed."""
         if not hmac.compare_digest(question.mac, self._mac(b"RESUME", question.said)):
             raise Failed(Why.DENIED)
-        if question.generation <= self.generation:
+        if question.generation <= self.proven:
             raise Failed(Why.STALE_GENERATION)
+        if question.generation <= self.generation:  # maybe a copy of it came first, from someone who cannot prove it
+            raise Failed(Why.BUSY)
         if question.limits != self.limits:
             raise Failed(Why.DIVERGED)
 
@@ -240,6 +244,7 @@ class Ticket:
         """Whether RESUME_CONFIRM answers the newest RESUME_OK. Raises `Failed`."""
         if not hmac.compare_digest(record, self.proof()):
             raise Failed(Why.DENIED)
+        self.proven = self.generation
 
     def _mac(self, name: bytes, said: bytes) -> bytes:
         return hmac.digest(self.secret, name + said, "sha256")

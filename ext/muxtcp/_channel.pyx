@@ -198,8 +198,8 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
 cdef class Channel:
     """One logical, ordered, flow-controlled path of messages. From `session.open()`, or given to a handler.
 
-    Receive with recv(), `async for`, batches() or listen(); send with send(), send_nowait() or send_many(); end with send_eof(),
-    close(), reset() or refuse(). A message is bytes, or whatever the codec makes of them.
+    Receive with recv(), `async for`, batches() or listen(); send with send(), send_nowait() or send_many(), and
+    flush() to know that it came; end with send_eof(), close(), reset() or refuse(). A message is bytes, or whatever the codec makes of them.
     """
 
     def __init__(self):

@@ -13,6 +13,7 @@ ASKED = {
     "ext/muxtcp/_channel.pyx": "the one object that users hold: both directions and the end work on the same fields",
     "ext/muxtcp/_session.pyx": "what arrives, what it wakes and what is written for it is one order of events",
     "ext/muxtcp/_machine.pyx": "one parser and its checks: split, its states would be in two places",
+    "ext/muxtcp/_life.pyx": "limits, commands, liveness and the end of a session work on the same few fields",
     "ext/muxtcp/_output.pyx": "all that writes frames: the counting of sequenced ones has to stay in one place",
     "tests/support/model.py": "the whole machine once more, to be read from top to bottom as the oracle",
 }

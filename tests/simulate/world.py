@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from muxtcp._engine import Engine, Event, EventKind
-from muxtcp.resumption import Failed, Guest, Host, RESUME, RESUME_CONFIRM, RESUME_FAILED, Ticket, Why, new_nonce
+from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Ticket, Why, new_nonce
 
 OPTIONS: dict[str, Any] = {
     "max_frame": 16_384,
@@ -355,7 +355,7 @@ class World:
 
     def refused(self, side: Side, failure: Failed) -> None:
         """Only attempts that came too late may be refused."""
-        if failure.why is not Why.STALE_GENERATION:
+        if failure.why not in (Why.STALE_GENERATION, Why.BUSY):
             raise Broken(f"the {side.name} was refused: {failure}")
 
     # The network

@@ -19,6 +19,7 @@ class FakeSession:
     """As much of a session as a connector touches."""
 
     closed: bool = False
+    granted: float = 0.0
     exception: Exception | None = None
     on_close: list[Any] = field(default_factory=list)
 
