@@ -25,6 +25,7 @@ class Flood(Ours):
 
     size: int
     channels: int
+    resume: float | None = None  # seconds for which the session would survive a broken connection
 
     async def serve(self, stage: Stage) -> None:
         async def count(channel: muxtcp.Channel) -> None:
@@ -37,7 +38,7 @@ class Flood(Ours):
 
     async def drive(self, stage: Stage) -> None:
         message = bytes(self.size)
-        async with muxtcp.connect(*stage.address) as session:
+        async with muxtcp.connect(*stage.address, resume=self.resume) as session:
             channels = [await session.open(f"channel {number}") for number in range(self.channels)]
             stage.begin()
             for channel in cycle(channels):

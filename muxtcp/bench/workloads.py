@@ -206,6 +206,15 @@ WORKLOADS: tuple[Workload, ...] = (
         floor=IDLE_CONNECTION,
         target=Bound(2_048, "2 KiB a side with a handler task", of="value"),
     ),
+    Workload(
+        id="W8",
+        title="W1 on a resumable session",
+        measure=RECEIVED,
+        ours=ours.Flood(size=64, channels=100, resume=30.0),
+        floor=HAND_BATCHED_100,
+        milestone=Bound(0.9, "nine tenths of W1", of="W1"),
+        target=Bound(0.9, "nine tenths of W1", of="W1"),
+    ),
 )
 
 
