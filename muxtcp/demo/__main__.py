@@ -27,6 +27,7 @@ EXAMPLES = f"""
 examples:
   python -m muxtcp.demo                             server and client, until Ctrl-C
   python -m muxtcp.demo --kill-every 5              kill the server every 5 s, and watch the channels go on
+  python -m muxtcp.demo --break-every 3             cut the connection every 3 s: nothing is lost
   python -m muxtcp.demo --seconds 20 --json         no questions asked; a summary for a program
   python -m muxtcp.demo server --host 0.0.0.0       one machine ...
   python -m muxtcp.demo client --host 192.0.2.7     ... and another
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m muxtcp.demo",
-        description="Nine named channels of random numbers over one socket; they survive a killed server.",
+        description="Nine named channels over one socket; they survive a cut connection and a killed server.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -65,12 +66,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--port", type=_port, help=f"default {PORT} with a role, any free one without")
     add("--seconds", type=_seconds, metavar="N", help="end after N seconds; default: at Ctrl-C")
     add("--kill-every", type=_seconds, metavar="N", help="kill the server every N seconds and start it again")
+    add("--break-every", type=_seconds, metavar="N", help="cut the TCP connection every N seconds; the session goes on")
     add("--json", action="store_true", help="a summary as one line of JSON on stdout; the rest goes to stderr")
     add("--plain", action="store_true", help="plain lines, also on a terminal")
     add("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.kill_every and options.role:
         parser.error(f"--kill-every needs both sides in one command; a {options.role} alone has no server to kill")
+    if options.break_every and options.role == "server":
+        parser.error("--break-every is the client's; a server alone cuts nothing")
     if options.json and options.role == "server":
         parser.error("--json is the client's summary; a server alone has none")
     if options.port is None:
@@ -147,10 +151,12 @@ async def _serve(options: argparse.Namespace) -> None:
 async def _watch(options: argparse.Namespace, board: Board) -> None:
     display = _display(options)
     if options.role == "client":
-        await _within(options.seconds, _show(board, display), follow(board, options.host, options.port))
+        await _within(
+            options.seconds, _show(board, display), follow(board, options.host, options.port, options.break_every)
+        )
         return
     async with ServerProcess(options.host, options.port) as server:
-        work = [_show(board, display), follow(board, server.host, server.port)]
+        work = [_show(board, display), follow(board, server.host, server.port, options.break_every)]
         if options.kill_every:
             work.append(_keep_killing(server, options.kill_every))
         await _within(options.seconds, *work)

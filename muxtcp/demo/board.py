@@ -74,6 +74,8 @@ class Board:
         self.rows = {name: Row() for name in names}
         self.seconds = 0.0  # since the start
         self.sessions = 0
+        self.resumptions = 0  # of sessions whose connection broke
+        self.longest_gap = 0.0  # seconds that a session was without one
         self.state = "connecting"  # then "connected" and "reconnecting" in turn
         self.detail = ""  # what happened, or happens next, in words
         self.latencies: deque[float] = deque(maxlen=100)  # of the newest heartbeats, in seconds
@@ -112,9 +114,14 @@ class Board:
                 self.state, self.detail = "connected", ""
                 for row in self.rows.values():
                     row.begin_session()
-            case "disconnected":
+            case "reconnecting" | "disconnected" | "lost":
                 self.state = "reconnecting" if self.sessions else "connecting"
                 self.detail = str(info.cause or "")
+            case "resumed":
+                assert info.gap is not None
+                self.resumptions += 1
+                self.longest_gap = max(self.longest_gap, info.gap)
+                self.state, self.detail = "connected", ""
             case "waiting":
                 self.detail = f"attempt {info.attempt + 1} in {info.delay:.1f} s: {info.cause}"
 
@@ -136,6 +143,8 @@ class Board:
             "seconds": round(self.seconds, 1),
             "sessions": self.sessions,
             "reconnects": self.reconnects,
+            "resumptions": self.resumptions,
+            "longest_gap_ms": round(self.longest_gap * 1_000, 3),
             "gaps": self.gaps,
             "doubled": self.doubled,
             "heartbeat_ms": None if self.latency is None else round(self.latency * 1_000, 3),

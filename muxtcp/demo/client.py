@@ -1,4 +1,7 @@
-"""The demo's client: one session at a time, nine channels in each, for as long as it is let."""
+"""The demo's client: one session at a time, nine channels in each, for as long as it is let.
+
+A session survives a broken connection; a killed server takes it along, and a new one begins.
+"""
 
 import asyncio
 import socket
@@ -9,9 +12,17 @@ import muxtcp
 from .board import Board
 from .feeds import FEEDS, Feed, decode
 
+RESUME = 30.0  # seconds that a session may be without a connection
 
-async def follow(board: Board, host: str, port: int) -> None:
-    """Read all feeds and note them on the board; whenever the connection is lost, connect again.
+
+async def follow(board: Board, host: str, port: int, break_every: float | None = None) -> None:
+    """Read all feeds and note them on the board; whenever the session is lost, begin another.
+
+    Args:
+        board: What is told.
+        host: Of the server.
+        port: Of the server.
+        break_every: Seconds after which the connection is cut, again and again.
 
     Raises:
         OSError: The host is unknown.
@@ -25,14 +36,24 @@ async def follow(board: Board, host: str, port: int) -> None:
 
     backoff = muxtcp.exponential(0.1, 1.0)
     async for session in muxtcp.connect(
-        host, port, backoff=backoff, healthy_after=1.0, retry=retry, on_state=board.on_state
+        host, port, resume=RESUME, backoff=backoff, healthy_after=1.0, retry=retry, on_state=board.on_state
     ):
         try:
-            async with asyncio.TaskGroup() as readers:
+            async with asyncio.TaskGroup() as tasks:
                 for feed in FEEDS.values():
-                    readers.create_task(read(session, feed, board))
+                    tasks.create_task(read(session, feed, board))
+                if break_every is not None:
+                    tasks.create_task(keep_breaking(session, break_every))
         except* (muxtcp.SessionLost, muxtcp.SessionClosed):
             pass  # the board has heard of it from the connector, which goes on
+
+
+async def keep_breaking(session: muxtcp.Session, every: float) -> None:
+    """Cut the connection again and again, as a cable that is pulled out would."""
+    while True:
+        await asyncio.sleep(every)
+        if session.transport is not None:
+            session.transport.abort()
 
 
 async def read(session: muxtcp.Session, feed: Feed, board: Board) -> None:

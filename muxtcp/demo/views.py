@@ -53,7 +53,7 @@ def status(board: Board) -> str:
 
 def counts(board: Board) -> str:
     """What must be said of the run as a whole."""
-    return f"reconnects {board.reconnects}  gaps {board.gaps}  doubled {board.doubled}"
+    return f"reconnects {board.reconnects}  resumptions {board.resumptions}  gaps {board.gaps}  doubled {board.doubled}"
 
 
 def report(board: Board) -> str:

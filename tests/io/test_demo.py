@@ -72,6 +72,18 @@ def test_samples_survive_the_wire_at_their_size() -> None:
 # --- the board --------------------------------------------------------------------------------------------------------
 
 
+def test_a_resumed_session_goes_on_counting() -> None:
+    board = connected_board("a")
+    board.add("a", sample(0), 10, now=0.0)
+    board.on_state("reconnecting", muxtcp.StateInfo(1, cause=OSError("cut")))
+    assert (board.state, board.detail) == ("reconnecting", "cut")
+    board.on_state("resumed", muxtcp.StateInfo(1, gap=0.125, replayed=3))
+    assert (board.state, board.detail) == ("connected", "")
+    board.add("a", sample(2), 10, now=0.0)
+    summary = board.summary()
+    assert (summary["sessions"], summary["resumptions"], summary["longest_gap_ms"], summary["gaps"]) == (1, 1, 125.0, 1)
+
+
 def test_messages_are_counted_by_session() -> None:
     board = connected_board("a", "b")
     board.add("a", sample(0), 10, now=0.0)
@@ -84,6 +96,8 @@ def test_messages_are_counted_by_session() -> None:
         "seconds": 12.3,
         "sessions": 2,
         "reconnects": 1,
+        "resumptions": 0,
+        "longest_gap_ms": 0.0,
         "gaps": 0,
         "doubled": 0,
         "heartbeat_ms": None,
@@ -190,9 +204,10 @@ def test_status_and_report_name_the_numbers() -> None:
     board.add("a", sample(3), 1_000, now=0.0)
     board.tick(1.0)
     assert status(board) == (
-        "   1.0 s  connected  2 channels  1 msg/s  1.0 kB/s  heartbeat 2.0 ms  reconnects 0  gaps 3  doubled 0"
+        "   1.0 s  connected  2 channels  1 msg/s  1.0 kB/s  heartbeat 2.0 ms  reconnects 0  resumptions 0  "
+        "gaps 3  doubled 0"
     )
-    assert "1.0 s, 1 session: reconnects 0  gaps 3  doubled 0" in report(board)
+    assert "1.0 s, 1 session: reconnects 0  resumptions 0  gaps 3  doubled 0" in report(board)
     assert "  a                       1 messages     1.0 kB   by session: 1" in report(board)
 
 
@@ -238,10 +253,17 @@ class WatchedBoard(Board):
             self.changed.clear()
             await self.changed.wait()
 
+    async def until_all_spoke_again(self) -> None:
+        """Wait until each channel has brought another message."""
+        before = {name: row.messages for name, row in self.rows.items()}
+        while any(row.messages == before[name] for name, row in self.rows.items()):
+            self.changed.clear()
+            await self.changed.wait()
+
 
 @contextlib.asynccontextmanager
-async def following(board: Board, host: str, port: int) -> AsyncIterator[None]:
-    task = asyncio.create_task(follow(board, host, port))
+async def following(board: Board, host: str, port: int, **options: float) -> AsyncIterator[None]:
+    task = asyncio.create_task(follow(board, host, port, **options))
     yield
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -260,6 +282,18 @@ async def test_all_channels_go_on_after_each_kill() -> None:
             await board.until_all_spoke(session=session)
     assert board.reconnects == 2
     assert (board.gaps, board.doubled) == (0, 0)
+
+
+async def test_all_channels_go_on_through_cut_connections_without_a_gap() -> None:
+    board = WatchedBoard()
+    async with (
+        muxtcp.serve(server.handler, "127.0.0.1", 0) as running,
+        following(board, "127.0.0.1", running.sockets[0].getsockname()[1], break_every=0.02),
+    ):
+        while board.resumptions < 10:
+            await board.until_all_spoke_again()
+    assert (board.sessions, board.gaps, board.doubled) == (1, 0, 0)
+    assert board.longest_gap > 0
 
 
 async def test_the_handler_serves_nothing_but_feeds() -> None:
@@ -311,7 +345,7 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
-    assert "session: reconnects 0  gaps 0  doubled 0" in out
+    assert "session: reconnects 0  resumptions 0  gaps 0  doubled 0" in out
     assert len(servers) == 1
     assert not alive(servers[0])
 
@@ -367,6 +401,7 @@ def test_an_unusable_address_is_one_line_and_exit_code_1(arguments: list[str], c
         (["client", "--port", "0"], "not 0"),
         (["client", "--kill-every", "5"], "a client alone has no server to kill"),
         (["server", "--json"], "a server alone has none"),
+        (["server", "--break-every", "3"], "a server alone cuts nothing"),
         (["peer"], "invalid choice: 'peer'"),
     ],
 )
