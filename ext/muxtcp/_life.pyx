@@ -213,7 +213,7 @@ cdef class Life(Output):
 
     cdef channel_t *open_channel(self, bytes payload, int mode, int priority) except? NULL:
         cdef channel_t *channel
-        if self.opened >= self.may_open:
+        if self.opened >= self.may_open or self.log_over():
             self.wants_open = True
             return NULL
         channel = channel_new(self.next_local)

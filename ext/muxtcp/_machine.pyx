@@ -347,6 +347,7 @@ cdef class Machine(Life):
             if numbers[0] > self.sent_frames:
                 return self.violation(_wire.BAD_ACK, "ACK of %llu frames, of %llu that were sent", numbers[0], self.sent_frames)
             self.acknowledged(numbers[0])
+            self.can_open = self.wants_open and self.opened < self.may_open and not self.log_over()
             event.kind = ACKED_EVENT
             event.number = numbers[0]
         elif kind == _wire.END:
