@@ -344,8 +344,10 @@ cdef class Machine(Life):
                 return False
             self.promise()
         elif kind == _wire.ACK:
-            if numbers[0] > self.sent_frames:
-                return self.violation(_wire.BAD_ACK, "ACK of %llu frames, of %llu that were sent", numbers[0], self.sent_frames)
+            if numbers[0] > self.acknowledgeable():
+                return self.violation(
+                    _wire.BAD_ACK, "ACK of %llu frames, of %llu that were sent", numbers[0], self.acknowledgeable()
+                )
             self.acknowledged(numbers[0])
             self.can_open = self.wants_open and self.opened < self.may_open and not self.log_over()
             event.kind = ACKED_EVENT

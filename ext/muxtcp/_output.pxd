@@ -118,6 +118,7 @@ cdef class Output:
     cdef void judge_log(self) noexcept nogil                    # whether data may be written
     cdef void hold_for_log(self) noexcept nogil
     cdef bint log_over(self) noexcept nogil                     # whether even control frames may not
+    cdef uint64_t acknowledgeable(self) noexcept nogil          # frames that the peer may have by now
     cdef void acknowledged(self, uint64_t frames) noexcept nogil
     cdef list collect_again(self, size_t limit)                 # what collect() does while frames are sent again
     cdef uint64_t unsent_messages(self) noexcept nogil

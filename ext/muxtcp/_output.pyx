@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from . cimport _wire
 from ._flow cimport MESSAGE_COST, credit_left
-from ._replay cimport replay_again, replay_free, replay_full, replay_keep, replay_release
+from ._replay cimport replay_again, replay_free, replay_full, replay_keep, replay_release, replay_sent
 from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
 from ._table cimport (
     BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
@@ -442,6 +442,9 @@ cdef class Output:
 
     cdef bint log_over(self) noexcept nogil:
         return self.log.on and self.log.held > self.log.limit
+
+    cdef uint64_t acknowledgeable(self) noexcept nogil:
+        return max(self.log.acknowledged, replay_sent(&self.log)) if self.held_back & REPLAYING else self.sent_frames
 
     cdef void acknowledged(self, uint64_t frames) noexcept nogil:
         if frames > self.log.acknowledged:

@@ -41,4 +41,5 @@ cdef uint64_t replay_bytes_at(replay_t *log, uint64_t frames) noexcept nogil    
 cdef uint64_t replay_messages_after(replay_t *log, uint64_t frames) noexcept nogil
 cdef void replay_rewind(replay_t *log, uint64_t frames) noexcept nogil          # what follows is to be sent again
 cdef bint replay_again(replay_t *log, list segments, size_t limit) except -1    # about `limit` bytes of it; False: that was all
+cdef uint64_t replay_sent(replay_t *log) noexcept nogil                         # frames up to where it is
 cdef void replay_free(replay_t *log)

@@ -174,6 +174,10 @@ cdef bint replay_again(replay_t *log, list segments, size_t limit) except -1:
     return log.cursor < log.count
 
 
+cdef uint64_t replay_sent(replay_t *log) noexcept nogil:
+    return entry(log, log.cursor - 1).frames if log.cursor else log.released_frames
+
+
 cdef void replay_free(replay_t *log):
     replay_release(log, log.kept_frames)
     free(log.ring)
