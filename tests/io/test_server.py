@@ -159,6 +159,35 @@ class TestAdmission:
         assert caplog.text.count("accepting nothing for 0.01 s: [Errno 24] Too many open files") == 2
 
 
+class TestSessions:
+    async def test_a_handler_that_waits_for_one_client_holds_up_no_other(self) -> None:
+        """One client does not read, and its handler waits for the window; the other meanwhile moves many windows."""
+
+        async def handler(channel: Channel) -> None:
+            if channel.name != "feed":
+                return await echo(channel)
+            feeds.append(channel)
+            for number in range(1_000):
+                await channel.send(number.to_bytes(1_000))
+
+        feeds: list[Channel] = []
+        config = Config(channel_window=16_384, session_window=65_536)
+        async with serve(handler, "127.0.0.1", 0) as server:
+            async with connect(server.addresses[0], config=config) as idle, connect(server.addresses[0]) as busy:
+                feed = await idle.open("feed")
+                await until(lambda: feeds and feeds[0].stall)
+                await idle.ping()  # what the announcement of the wait brought about has come
+                stalled, sent = feeds[0].stall, feeds[0].stats().sent
+                assert stalled.reason == "peer_window"
+                async with busy.open("echo") as channel:
+                    for number in range(400):
+                        await channel.send(number.to_bytes(1_000))
+                        assert await channel.recv() == number.to_bytes(1_000)
+                assert await busy.request("another", b"?") == b"?"
+                assert (feeds[0].stall, feeds[0].stats().sent) == (stalled, sent)
+                assert [int.from_bytes(message) async for message in feed] == list(range(1_000))
+
+
 class TestEnd:
     async def test_closing_tells_the_clients_why(self) -> None:
         server = await serve(echo, "127.0.0.1", 0)
