@@ -168,7 +168,7 @@ class Server:
         """Stop accepting, let the open channels finish, then close.
 
         Args:
-            timeout: seconds that the channels have; `drain_timeout` of `serve()` unless given.
+            timeout: seconds that the channels have before `close()`; `drain_timeout` of `serve()` unless given.
         """
         self._stop_listening()
         limit = self._drain_timeout if timeout is None else timeout

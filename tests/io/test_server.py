@@ -235,7 +235,7 @@ class TestEnd:
         await session.wait_closed()
 
     async def test_draining_is_bounded(self) -> None:
-        server = await serve(echo, "127.0.0.1", 0)
+        server = await serve(echo, "127.0.0.1", 0, config=Config(close_timeout=0.1))
         session = await connect(server.addresses[0])
         channel = await session.open("echo")
         await channel.send(b"one")
