@@ -18,6 +18,7 @@ from muxtcp.config import Config
 from muxtcp.errors import (
     ChannelError,
     Code,
+    EndOfStream,
     HandshakeError,
     MuxError,
     SessionClosed,
@@ -286,14 +287,16 @@ class Session(SessionCore):
         except asyncio.CancelledError:
             channel._reset(Code.CANCELLED, "the handler was cancelled")
             raise
-        except ChannelError as error:
-            if error.channel_id != channel.id:
-                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-            channel._reset(Code.INTERNAL if error.channel_id != channel.id else Code.CANCELLED, "the handler gave up")
         except Exception as error:
-            if error is not self.exception and not (self.closed and isinstance(error, MuxError)):
-                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-            channel._reset(Code.INTERNAL, "the handler failed")
+            own = isinstance(error, ChannelError) and (error._session, error.channel_id) == (id(self), channel.id)
+            if own and isinstance(error, EndOfStream):
+                await channel.close()  # as after `async for`: what it sent still arrives
+            elif own:
+                channel._reset(Code.CANCELLED, "the handler gave up")
+            else:
+                if not (self.closed and isinstance(error, MuxError)):
+                    logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+                channel._reset(Code.INTERNAL, "the handler failed")
         else:
             await channel.close()
 
