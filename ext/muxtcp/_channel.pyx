@@ -492,12 +492,14 @@ cdef class Channel:
                 woken, waiter = waiter, self.host.create_future()
                 self.senders[self.senders.index(woken)] = waiter
         finally:
+            first = self.senders[0] is waiter
             self.senders.remove(waiter)
             if self.senders:
-                if accepted or waiter.done():                   # the turn, used or given up, passes on
+                if first:                                       # the turn, used or given up, passes on
                     self.wake_sender()
             elif not accepted and self.state != NULL:
                 self.engine.stop_waiting(self.state)
+                self.host.output_ready()                        # what was promised is another channel's now: it has to be told
 
     def _raise_unsendable(self, int result, bytes data):
         if result == TOO_LARGE:
