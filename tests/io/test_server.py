@@ -244,6 +244,49 @@ class TestEnd:
         assert server.counters["drains_cut_short"] == 1
         await session.wait_closed()
 
+    async def test_a_drain_that_is_cut_short_waits_no_second_time(self, caplog: pytest.LogCaptureFixture) -> None:
+        """With `close_timeout` at its default of 5 s, only the first of the two waits would be short."""
+        caplog.set_level("INFO", "muxtcp")
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        async with asyncio.timeout(Config().close_timeout / 2):
+            await server.drain(timeout=0.01)
+        assert "draining for at most 0.01 s; channels: 1, sessions: 1" in caplog.text
+        await session.wait_closed()
+        assert isinstance(session.exception, SessionClosed)
+        assert session.exception.code is Code.SHUTDOWN
+
+    async def test_a_client_sees_that_its_server_drains(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        assert not session.peer_going_away
+        draining = asyncio.create_task(server.drain())
+        await until(lambda: session.peer_going_away)
+        await channel.close()
+        await draining
+        await session.wait_closed()
+
+    async def test_a_cancelled_drain_closes_at_once(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        draining = asyncio.create_task(server.drain())
+        await until(lambda: session.peer_going_away)
+        draining.cancel()
+        async with asyncio.TaskGroup() as group:  # its handler ends with the channel, and so does the close
+            group.create_task(server.wait_closed())
+            group.create_task(session.wait_closed())
+            await until(lambda: server._closing)
+            await channel.close()
+
     async def test_a_signal_drains(self) -> None:
         async with serve(echo, "127.0.0.1", 0, signals=True) as server:
             async with connect(server.addresses[0]) as session:
