@@ -223,7 +223,8 @@ class Channel:
 
         Raises:
             MessageTooLarge: over the peer's `max_message`; nothing was sent, and the channel goes on.
-            ChannelClosed: this side has closed it, or sent its end.
+            LocalProtocolError: this side has sent its end, or only receives on this channel.
+            ChannelClosed: this side has closed it.
             ChannelReset, ChannelRefused: the peer gave the channel up.
             SessionClosed, SessionLost: the session is over.
             TypeError: not bytes, and there is no codec.

@@ -33,6 +33,10 @@ class SessionCore(ChannelHost):
     def exception(self) -> Exception | None:
         """What ended the session, or None while it lives."""
 
+    @property
+    def not_awaited(self) -> set[int]:
+        """Numbers of the channels that `_until_quiet()` does not wait for: their handlers are what waits."""
+
     def attached_channels(self) -> list[Channel]: ...
 
     # Hooks

@@ -214,6 +214,8 @@ class ChannelError(MuxError):
         name: the name it was opened with.
     """
 
+    _session = 0  # id() of the session that raised it: in a proxy, another session's channel has the same number
+
     def __init__(self, what: str = "failed", *, channel_id: int, name: str) -> None:
         super().__init__(f"channel {channel_id} {name!r} {what}")
         self.channel_id = channel_id

@@ -162,6 +162,7 @@ class Server:
         self._handshakes_of: Counter[str] = Counter()
         self._stopping = False
         self._shutdown: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
 
     # Life, in this order
@@ -187,31 +188,47 @@ class Server:
             await self.close()
 
     async def drain(self, timeout: float | None = None) -> None:
-        """Stop accepting, let the open channels finish, then close.
+        """Stop accepting, let the open channels finish, then close; cancelled, close at once.
+
+        A handler may call it: its own channel is not waited for, and it is cancelled when its session ends.
 
         Args:
             timeout: seconds that the channels have; `drain_timeout` of `serve()` unless given.
         """
         self._stop_listening()
         limit = self._drain_timeout if timeout is None else timeout
-        async with asyncio.TaskGroup() as group:
-            for session in list(self.sessions):
-                group.create_task(self._drain(session, limit))
-        await self.close()
+        channels = sum(len(session.channels) for session in self.sessions)
+        logger.info("draining for at most %g s; channels: %d, sessions: %d", limit, channels, len(self.sessions))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for session in list(self.sessions):
+                    group.create_task(self._drain(session, limit))
+        finally:
+            await self.close()
 
     async def close(self) -> None:
-        """Stop accepting and close every session, each within `config.close_timeout`. More than once is harmless."""
+        """Stop accepting and close every session, each as `Session.close()` does. More than once is harmless.
+
+        Once begun, it is carried through, also when the caller is cancelled: as a handler is, when its session ends.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._stop_listening()
-        for handshake in self._handshakes:
-            handshake.cancel()
-        if self._handshakes:
-            await asyncio.wait(self._handshakes)
-        async with asyncio.TaskGroup() as group:
-            for session in list(self.sessions):
-                group.create_task(session.close(Code.SHUTDOWN, GOODBYE))
-        for number in self._signals:
-            asyncio.get_running_loop().remove_signal_handler(number)
-        self._closed.set()
+        try:
+            for handshake in self._handshakes:
+                handshake.cancel()
+            if self._handshakes:
+                await asyncio.wait(self._handshakes)
+            async with asyncio.TaskGroup() as group:
+                for session in list(self.sessions):
+                    group.create_task(session.close(Code.SHUTDOWN, GOODBYE))
+        finally:
+            for number in self._signals:
+                asyncio.get_running_loop().remove_signal_handler(number)
+            self._closed.set()
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed, by `close()`, `drain()` or a signal."""
@@ -363,6 +380,7 @@ class Server:
                 await session.drain()
         except TimeoutError:
             self.counters["drains_cut_short"] += 1
+            await session.close(Code.SHUTDOWN, GOODBYE, timeout=0)  # the channels have had their time
         except MuxError as error:
             logger.info("a session ended while it was drained: %s", error)
 

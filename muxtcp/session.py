@@ -4,7 +4,9 @@ import asyncio
 import inspect
 import logging
 import random
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from contextvars import ContextVar
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,6 +18,7 @@ from muxtcp.config import Config
 from muxtcp.errors import (
     ChannelError,
     Code,
+    EndOfStream,
     HandshakeError,
     MuxError,
     SessionClosed,
@@ -35,6 +38,9 @@ NO_PARKING = Parking(0.0)
 
 Mode = Literal["rw", "r", "w"]
 Handler = Callable[[Channel], Awaitable[None] | None]
+
+# The channel whose handler runs, also in the tasks that it starts. Weak: some of those outlive the channel by far.
+_serving: ContextVar[Callable[[], Channel | None]] = ContextVar("_serving", default=lambda: None)
 
 
 class Priority(IntEnum):
@@ -183,7 +189,7 @@ class Session(Lasting):
         assert peer is not None
         self.peer_meta, self.peer_auth = peer.meta, peer.auth
         self._take_names()
-        self._spawn(self._admit())
+        self._spawn(self._admit(), f"admission of {self.peername}")
 
     async def _admit(self) -> None:
         try:
@@ -314,7 +320,7 @@ class Session(Lasting):
         if self._handler is None or self._going_away:
             channel._reset(Code.NOT_FOUND, f"no service {channel.name!r}")
         elif self._runs_tasks:
-            self._spawn(self._serve(channel))
+            self._spawn(self._serve(channel), f"handler of channel {channel.id} ({channel.name!r})")
         else:
             try:
                 self._handler(channel)
@@ -325,24 +331,27 @@ class Session(Lasting):
     async def _serve(self, channel: Channel) -> None:
         """Run the handler; whatever it does, the channel ends with it and the session goes on."""
         assert self._handler is not None
+        _serving.set(weakref.ref(channel))
         try:
             await self._handler(channel)  # type: ignore[misc]
         except asyncio.CancelledError:
             channel._reset(Code.CANCELLED, "the handler was cancelled")
             raise
-        except ChannelError as error:
-            if error.channel_id != channel.id:
-                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-            channel._reset(Code.INTERNAL if error.channel_id != channel.id else Code.CANCELLED, "the handler gave up")
         except Exception as error:
-            if error is not self.exception and not (self.closed and isinstance(error, MuxError)):
-                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-            channel._reset(Code.INTERNAL, "the handler failed")
+            own = isinstance(error, ChannelError) and (error._session, error.channel_id) == (id(self), channel.id)
+            if own and isinstance(error, EndOfStream):
+                await channel.close()  # as after `async for`: what it sent still arrives
+            elif own:
+                channel._reset(Code.CANCELLED, "the handler gave up")
+            else:
+                if not (self.closed and isinstance(error, MuxError)):
+                    logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+                channel._reset(Code.INTERNAL, "the handler failed")
         else:
             await channel.close()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(coroutine)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = self.loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -390,6 +399,11 @@ class Session(Lasting):
         }
 
     @property
+    def peer_going_away(self) -> bool:
+        """Whether the peer takes no new channels, as a server that drains: `open()` raises, and open channels go on."""
+        return self.engine.peer_is_leaving
+
+    @property
     def closed(self) -> bool:
         """Whether the session is over."""
         return self.exception is not None
@@ -404,31 +418,49 @@ class Session(Lasting):
     # End
 
     async def drain(self, code: int = Code.NO_ERROR, reason: str = "") -> None:
-        """Take no new channels, and wait until the open ones have ended and everything is written."""
+        """Take no new channels, and wait until the open ones have ended and everything is written.
+
+        Called by a handler, it does not wait for that handler's own channel.
+        """
         if self.closed:
             return
         if not self._going_away:
             self._going_away = True
             self.engine.go_away(code, reason)
-        await self._until_quiet()
+        own = _serving.get()()
+        if own is None or own.session is not self:
+            await self._until_quiet()
+            return
+        self.not_awaited.add(own.id)
+        try:
+            await self._until_quiet()
+        finally:
+            self.not_awaited.discard(own.id)
 
-    async def close(self, code: int = Code.NO_ERROR, reason: str = "") -> None:
+    async def close(self, code: int = Code.NO_ERROR, reason: str = "", *, timeout: float | None = None) -> None:
         """End in good order: no new channels, the open ones finish, then the connection is closed.
 
-        Channels that this side opened are closed; handlers of the peer's channels may finish. All of it within
-        `close_timeout`; then whatever is left is cut. Silent when the session is over already.
+        Channels that this side opened are closed; handlers of the peer's channels may finish, and are then cancelled.
+        A handler may call it, and is not waited for. Silent when the session is over already.
+
+        Args:
+            code: why, for the peer's `SessionClosed`.
+            reason: for humans.
+            timeout: seconds that the open channels have; `close_timeout` unless given. Beyond that, the peer's goodbye
+                and the cancelled handlers are waited for, each for `close_timeout` at most.
         """
         if not self._up.done():
             self.abort(reason)
         if not self.closed and (self.connected or self.is_client):  # a server cannot bring a broken connection back
+            limit = self.config.close_timeout if timeout is None else timeout
             try:
-                async with asyncio.timeout(self.config.close_timeout):
+                async with asyncio.timeout(limit):
                     for channel in self.channels:
                         if channel.id % 2 == self.is_client:
                             await channel.close()
                     await self.drain(code, reason)
             except TimeoutError:
-                logger.info("%r still had open channels after %g s", self, self.config.close_timeout)
+                logger.info("%r still had open channels after %g s", self, limit)
         self.engine.close(code, reason)
         self._turn()
         await self.wait_closed()
@@ -440,12 +472,15 @@ class Session(Lasting):
         self._abort_connection()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone and the handlers have ended."""
+        """Wait until the connection is gone and the handlers have ended, for which they have `close_timeout`."""
         if self.transport is None and self.closed and not self._gone.done():
             self._gone.set_result(None)  # it never had a connection
         await asyncio.shield(self._gone)
-        if self._tasks:
-            await asyncio.wait(self._tasks - {asyncio.current_task()})
+        others = self._tasks - {asyncio.current_task()}
+        if others:
+            _, left = await asyncio.wait(others, timeout=self.config.close_timeout)
+            for task in left:
+                logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
 
     def _on_ended(self) -> None:
         error = self.exception

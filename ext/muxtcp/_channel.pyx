@@ -311,14 +311,23 @@ cdef class Channel:
         """Raise what says that nothing will come any more; return when something may."""
         if self.finished and self.state != NULL:                # whatever happened afterwards: the peer had sent everything
             if mode == ONE:
-                raise EndOfStream(channel_id=self.id, name=self.name)
+                raise self.own(EndOfStream(channel_id=self.id, name=self.name))
             raise StopAsyncIteration
-        if self.failure is not None:
-            again = copy(self.failure)
-            again.__cause__ = self.failure.__cause__
-            raise again
-        if self.state == NULL:
-            raise ChannelClosed(channel_id=self.id, name=self.name)
+        if self.failure is not None or self.state == NULL:
+            raise self.how_it_ended()
+
+    cdef object how_it_ended(self):
+        """What says why the channel is over: a new object, for an exception that is raised again keeps its old tracebacks."""
+        if self.failure is None:
+            return self.own(ChannelClosed(channel_id=self.id, name=self.name))
+        again = copy(self.failure)
+        again.__cause__ = self.failure.__cause__
+        return self.own(again)
+
+    cdef object own(self, error):
+        """Mark an error as this session's, so that a handler's failure on another session is not taken for the end of its channel."""
+        error._session = id(self.host)
+        return error
 
     cdef int credit_moved(self) except -1:
         if not self.host.turn_due and self.engine.has_output():
@@ -443,7 +452,7 @@ cdef class Channel:
     def send(self, message):
         """Await until the message is accepted, whole or not at all. Waits for credit and memory, never for an answer.
 
-        Raises MessageTooLarge, ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost, TypeError.
+        Raises MessageTooLarge, LocalProtocolError, ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost, TypeError.
         """
         cdef bytes data
         if type(message) is bytes and self.codec is None:
@@ -486,22 +495,25 @@ cdef class Channel:
                 woken, waiter = waiter, self.host.create_future()
                 self.senders[self.senders.index(woken)] = waiter
         finally:
+            first = self.senders[0] is waiter
             self.senders.remove(waiter)
             if self.senders:
-                if accepted or waiter.done():                   # the turn, used or given up, passes on
+                if first:                                       # the turn, used or given up, passes on
                     self.wake_sender()
             elif not accepted and self.state != NULL:
                 self.engine.stop_waiting(self.state)
+                self.host.output_ready()                        # what was promised is another channel's now: it has to be told
 
     def _raise_unsendable(self, int result, bytes data):
         if result == TOO_LARGE:
             raise MessageTooLarge(size=len(data), limit=self.engine.peer_max_message)
         if result == IS_OVER:
-            if self.failure is not None:
-                again = copy(self.failure)
-                again.__cause__ = self.failure.__cause__
-                raise again
-            raise ChannelClosed(channel_id=self.id, name=self.name)
+            if self.failure is None and self.state != NULL and not self.engine.over:
+                raise LocalProtocolError(
+                    code=Code.DATA_AFTER_FINISH,
+                    reason=f"on channel {self.id} ({self.name!r}) this side has sent its end, or only receives",
+                )
+            raise self.how_it_ended()
 
     cdef int try_send(self, bytes message) except? -100:
         cdef Engine engine = self.engine

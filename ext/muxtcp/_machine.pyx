@@ -182,7 +182,7 @@ cdef class Machine(Life):
         if self.writable_first == NULL:
             self.writable_last = NULL
         channel.flags &= ~<int>IN_WRITABLE
-        if channel.flags & WANTS_WRITE and channel.state != CLOSED and not channel.flags & RELEASED:
+        if channel.flags & WANTS_WRITE and channel.state != CLOSED and not channel.flags & RELEASED and not self.over:
             channel.flags &= ~<int>WANTS_WRITE
             event.kind = WRITABLE_EVENT
             event.channel = channel

@@ -76,25 +76,29 @@ cdef class Output:
             self.want(channel, cost)
             return WAIT_CONNECTION
         if credit_left(&channel.outgoing) < cost:
+            self.give_back(channel)
             self.want(channel, cost)
             self.say_blocked(channel)
             return WAIT_PEER
         # Room in the queue. Each channel has a quarter; the last quarter of the whole is kept for urgent and high ones, so that a
         # bulk sender's queue does not hold them up. A message larger than its share goes when it is alone.
         if channel.queued and channel.queued + size > self.send_buffer >> 2:
+            self.give_back(channel)
             self.want(channel, cost)
             return WAIT_SOCKET
         if room < cost and (channel.priority > 1 and self.memory_waiting_first != NULL or not self.has_room(channel, cost)):
-            self.want(channel, cost)
+            # Credit that suffices is kept: two channels would else swap it for room, and room for credit, for ever.
+            if channel.promised < cost:
+                self.give_back(channel)
             self.join_memory_line(channel)
+            self.want(channel, cost)
             return WAIT_MEMORY
         if cost > channel.promised:
             self.give_back(channel)
             if self.credit_waiting_first != NULL or credit_left(&self.outgoing) < cost:
                 self.want(channel, cost)
                 self.join_credit_line(channel)
-                self.say_session_blocked()
-                self.wake_memory()                          # its room, if it had some, is for those who have credit
+                self.promise()                              # it may be the first, with less to send than before
                 return WAIT_SESSION
         return 0
 
@@ -111,10 +115,10 @@ cdef class Output:
         return room
 
     cdef void want(self, channel_t *channel, size_t cost) noexcept nogil:
-        """A message of `cost` has to wait; meanwhile others may have what was promised to its channel."""
+        """A message of `cost` has to wait; meanwhile others may have the room that was promised to its channel."""
         channel.flags |= WANTS_WRITE
         channel.need = cost
-        self.give_back(channel)
+        self.wake_memory()
 
     @cython.final
     cdef inline void give_back(self, channel_t *channel) noexcept nogil:

@@ -24,6 +24,7 @@ cdef class SessionCore(ChannelHost):
     cdef object timer
     cdef double timer_at
     cdef dict opening                       # futures of those who wait for a slot, in order
+    cdef readonly set not_awaited           # channels whose handlers wait until all others have ended
     cdef object quiet                       # future of someone who waits until all channels have ended
     cdef object connection_error            # what the transport said
     cdef public object progress             # a future of someone who waits for what he sent to be written or acknowledged, or None

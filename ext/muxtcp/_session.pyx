@@ -53,6 +53,7 @@ cdef class SessionCore(ChannelHost):
         self.codec = codec
         self.timer_at = INFINITY
         self.opening = {}
+        self.not_awaited = set()
         self.awake = []
         # uvloop's loop.time() is the same clock, but in milliseconds and as of the last poll: too coarse for round trips.
         self.clock = time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
@@ -433,10 +434,12 @@ cdef class SessionCore(ChannelHost):
                 self.woken += 1
 
     def _in_use(self):
-        """How many channels have not ended yet."""
+        """How many channels have not ended yet, of those that are awaited."""
         cdef size_t index, count = 0
+        cdef channel_t *state
         for index in range(self.engine.table.room):
-            if self.engine.table.slots[index] != NULL and self.engine.table.slots[index].state != CLOSED:
+            state = self.engine.table.slots[index]
+            if state != NULL and state.state != CLOSED and state.id not in self.not_awaited:
                 count += 1
         return count
 

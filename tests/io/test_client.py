@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.tls import client_context, server_context
 
 from muxtcp import (
     Channel,
@@ -28,8 +29,6 @@ from muxtcp import (
     serve,
 )
 
-CERTIFICATE = Path(__file__).with_name("localhost.pem")  # self-signed, for localhost; it protects nothing
-
 
 async def echo(channel: Channel) -> None:
     async for message in channel:
@@ -40,12 +39,6 @@ async def echoed(session: Session, message: bytes = b"hello") -> bool:
     async with session.open("echo") as channel:
         await channel.send(message)
         return await channel.recv() == message
-
-
-def server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    return context
 
 
 class TestTransports:
@@ -84,11 +77,10 @@ class TestTransports:
             assert await echoed(session)
 
     async def test_tls(self) -> None:
-        trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
         async with serve(echo, "127.0.0.1", 0, ssl=server_context()) as server:
             [address] = server.addresses
             assert address.startswith("tls://127.0.0.1:")
-            async with connect(address, ssl=trusting) as session:
+            async with connect(address, ssl=client_context()) as session:
                 assert session.ssl_object is not None
                 assert await echoed(session, bytes(1_000_000))
 

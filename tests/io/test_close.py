@@ -1,12 +1,11 @@
 """Closing with unread data: what was sent before still arrives, all of it, and every close ends in its time."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
+from support.tls import client_context, server_context
 
 from muxtcp import Channel, ChannelReset, Config, Session, SessionClosed, connect
 from muxtcp import serve as serve_at
@@ -15,20 +14,14 @@ PIECES = 30
 PIECE = 10_000  # bytes; together 300,000, more than a channel's first window and than any socket's buffer of ours
 UNREAD = 200_000  # bytes that the closing side was sent and never reads
 
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
-
 
 @asynccontextmanager
 async def linked(handler, *, tls: bool = False, config: Config | None = None) -> AsyncIterator[Session]:
     """A client's session over a real socket, plain or TLS, to a server with this handler."""
-    server_context = client_context = None
-    if tls:
-        server_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        server_context.load_cert_chain(CERTIFICATE)
-        client_context = ssl.create_default_context(cafile=str(CERTIFICATE))
-    async with serve_at(handler, "127.0.0.1", 0, ssl=server_context, config=config) as server:
+    serving, dialling = (server_context(), client_context()) if tls else (None, None)
+    async with serve_at(handler, "127.0.0.1", 0, ssl=serving, config=config) as server:
         port = server.sockets[0].getsockname()[1]
-        async with connect("localhost", port, ssl=client_context, config=config) as session:
+        async with connect("localhost", port, ssl=dialling, config=config) as session:
             yield session
 
 

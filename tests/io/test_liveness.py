@@ -111,6 +111,33 @@ def test_every_close_ends_in_its_time(stalled: bool) -> None:
     on_virtual_clock(scenario())
 
 
+def test_a_handler_that_takes_long_to_end_does_not_hold_up_the_close(caplog: pytest.LogCaptureFixture) -> None:
+    async def stubborn(channel: Channel) -> None:
+        try:
+            await channel.recv()
+        finally:
+            await asyncio.sleep(60.0)
+            ended.set()
+
+    ended = asyncio.Event()
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        async with pair(stubborn) as p:
+            await p.client.open("slow")
+            await p.client.ping()
+            since = loop.time()
+            await p.server.close()
+            assert (
+                loop.time() - since <= 2 * Config().close_timeout + 0.5
+            )  # to finish, and to end when it was cancelled
+            assert not ended.is_set()
+        await ended.wait()
+
+    on_virtual_clock(scenario())
+    assert "handler of channel 1 ('slow')" in caplog.text
+
+
 def test_a_cancelled_close_can_be_called_again() -> None:
     async def scenario() -> None:
         async with pair(never_reads) as p:

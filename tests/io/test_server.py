@@ -159,6 +159,35 @@ class TestAdmission:
         assert caplog.text.count("accepting nothing for 0.01 s: [Errno 24] Too many open files") == 2
 
 
+class TestSessions:
+    async def test_a_handler_that_waits_for_one_client_holds_up_no_other(self) -> None:
+        """One client does not read, and its handler waits for the window; the other meanwhile moves many windows."""
+
+        async def handler(channel: Channel) -> None:
+            if channel.name != "feed":
+                return await echo(channel)
+            feeds.append(channel)
+            for number in range(1_000):
+                await channel.send(number.to_bytes(1_000))
+
+        feeds: list[Channel] = []
+        config = Config(channel_window=16_384, session_window=65_536)
+        async with serve(handler, "127.0.0.1", 0) as server:
+            async with connect(server.addresses[0], config=config) as idle, connect(server.addresses[0]) as busy:
+                feed = await idle.open("feed")
+                await until(lambda: feeds and feeds[0].stall)
+                await idle.ping()  # what the announcement of the wait brought about has come
+                stalled, sent = feeds[0].stall, feeds[0].stats().sent
+                assert stalled.reason == "peer_window"
+                async with busy.open("echo") as channel:
+                    for number in range(400):
+                        await channel.send(number.to_bytes(1_000))
+                        assert await channel.recv() == number.to_bytes(1_000)
+                assert await busy.request("another", b"?") == b"?"
+                assert (feeds[0].stall, feeds[0].stats().sent) == (stalled, sent)
+                assert [int.from_bytes(message) async for message in feed] == list(range(1_000))
+
+
 class TestEnd:
     async def test_closing_tells_the_clients_why(self) -> None:
         server = await serve(echo, "127.0.0.1", 0)
@@ -206,7 +235,7 @@ class TestEnd:
         await session.wait_closed()
 
     async def test_draining_is_bounded(self) -> None:
-        server = await serve(echo, "127.0.0.1", 0)
+        server = await serve(echo, "127.0.0.1", 0, config=Config(close_timeout=0.1))
         session = await connect(server.addresses[0])
         channel = await session.open("echo")
         await channel.send(b"one")
@@ -214,6 +243,49 @@ class TestEnd:
         await server.drain(timeout=0.01)
         assert server.counters["drains_cut_short"] == 1
         await session.wait_closed()
+
+    async def test_a_drain_that_is_cut_short_waits_no_second_time(self, caplog: pytest.LogCaptureFixture) -> None:
+        """With `close_timeout` at its default of 5 s, only the first of the two waits would be short."""
+        caplog.set_level("INFO", "muxtcp")
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        async with asyncio.timeout(Config().close_timeout / 2):
+            await server.drain(timeout=0.01)
+        assert "draining for at most 0.01 s; channels: 1, sessions: 1" in caplog.text
+        await session.wait_closed()
+        assert isinstance(session.exception, SessionClosed)
+        assert session.exception.code is Code.SHUTDOWN
+
+    async def test_a_client_sees_that_its_server_drains(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        assert not session.peer_going_away
+        draining = asyncio.create_task(server.drain())
+        await until(lambda: session.peer_going_away)
+        await channel.close()
+        await draining
+        await session.wait_closed()
+
+    async def test_a_cancelled_drain_closes_at_once(self) -> None:
+        server = await serve(echo, "127.0.0.1", 0)
+        session = await connect(server.addresses[0])
+        channel = await session.open("echo")
+        await channel.send(b"one")
+        assert await channel.recv() == b"one"
+        draining = asyncio.create_task(server.drain())
+        await until(lambda: session.peer_going_away)
+        draining.cancel()
+        async with asyncio.TaskGroup() as group:  # its handler ends with the channel, and so does the close
+            group.create_task(server.wait_closed())
+            group.create_task(session.wait_closed())
+            await until(lambda: server._closing)
+            await channel.close()
 
     async def test_a_signal_drains(self) -> None:
         async with serve(echo, "127.0.0.1", 0, signals=True) as server:

@@ -1,12 +1,14 @@
 """A peer that shares no code with the library: a socket and the bytes of `frames`; and what it needs to face one."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from support import frames
 from support.frames import PREFACE, Frame, Kind, NeedMore, Record
+from support.tls import client_context, server_context
 
 import muxtcp
 
@@ -166,13 +168,17 @@ class User:
 
 
 @asynccontextmanager
-async def facing_server(config: muxtcp.Config | None = None) -> AsyncIterator[tuple[RawPeer, User]]:
+async def facing_server(
+    config: muxtcp.Config | None = None, *, tls: bool = False
+) -> AsyncIterator[tuple[RawPeer, User]]:
     """A raw client and the user of a `muxtcp.serve()`, connected."""
-    user = User()
-    async with muxtcp.serve(user.handler, "127.0.0.1", 0, config=config, on_session=user.on_session) as server:
+    user, (serving, dialling) = User(), contexts(tls)
+    async with muxtcp.serve(
+        user.handler, "127.0.0.1", 0, ssl=serving, config=config, on_session=user.on_session
+    ) as server:
         user.server = server
         host, port = server.sockets[0].getsockname()
-        peer = RawPeer(*await asyncio.open_connection(host, port), client=True)
+        peer = RawPeer(*await asyncio.open_connection(host, port, ssl=dialling), client=True)
         try:
             yield peer, user
         finally:
@@ -181,18 +187,21 @@ async def facing_server(config: muxtcp.Config | None = None) -> AsyncIterator[tu
 
 
 @asynccontextmanager
-async def facing_client(config: muxtcp.Config | None = None) -> AsyncIterator[tuple[RawPeer, User]]:
+async def facing_client(
+    config: muxtcp.Config | None = None, *, tls: bool = False
+) -> AsyncIterator[tuple[RawPeer, User]]:
     """A raw server and the user of a `muxtcp.connect()`, connected; `user.tasks[0]` is the connecting."""
-    user = User()
+    user, (serving, dialling) = User(), contexts(tls)
     peers: asyncio.Queue[RawPeer] = asyncio.Queue()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peers.put_nowait(RawPeer(reader, writer, client=False))
 
     async def dial(port: int) -> None:
-        await user.on_session(await muxtcp.connect("127.0.0.1", port, handler=user.handler, config=config))
+        session = await muxtcp.connect("127.0.0.1", port, ssl=dialling, handler=user.handler, config=config)
+        await user.on_session(session)
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=serving)
     user.later(dial(listener.sockets[0].getsockname()[1]))
     peer = await peers.get()
     try:
@@ -204,6 +213,11 @@ async def facing_client(config: muxtcp.Config | None = None) -> AsyncIterator[tu
         await listener.wait_closed()
 
 
-def facing(role: str, config: muxtcp.Config | None = None) -> Any:
-    """A raw peer and the user of the library, which plays `role`."""
-    return facing_server(config) if role == "server" else facing_client(config)
+def facing(role: str, config: muxtcp.Config | None = None, *, tls: bool = False) -> Any:
+    """A raw peer and the user of the library, which plays `role`; over TLS if asked for."""
+    return (facing_server if role == "server" else facing_client)(config, tls=tls)
+
+
+def contexts(tls: bool) -> tuple[ssl.SSLContext, ssl.SSLContext] | tuple[None, None]:
+    """For the two sides of a connection: who serves, who dials."""
+    return (server_context(), client_context()) if tls else (None, None)

@@ -221,6 +221,57 @@ def test_a_channel_that_waits_for_credit_may_end() -> None:
     assert pair.client.closed is None
 
 
+def test_credit_and_room_are_not_swapped_for_ever() -> None:
+    """One message fits the session's window and one the queue, and a sender needs both at once."""
+    pair = engines(max_message=20_000, session_window=20_064, memory_limit=20_064, send_buffer=30_000)
+    waiting = dict.fromkeys([pair.client.engine.open("") for _ in range(6)], 5)
+    ready = list(waiting)
+    for turn in range(200):
+        for channel in ready:
+            while waiting[channel] and pair.client.engine.send(channel, bytes(20_000)):
+                waiting[channel] -= 1
+        pair.client.events.clear()
+        pair.carry(pair.sides[turn % 2], 1_000_000)  # room comes one turn, credit the next
+        pair.client.take_events()
+        ready = [event.channel for event in pair.client.seen(EventKind.WRITABLE)]
+    assert not any(waiting.values())
+
+
+def test_room_that_is_not_used_is_for_the_next_in_line() -> None:
+    """Who was promised room for one message has a larger one by then."""
+    pair = engines(send_buffer=8_192)
+    full, first, second = (pair.client.engine.open(name) for name in ("full", "first", "second"))
+    assert pair.client.engine.send(full, bytes(6_000))
+    assert not pair.client.engine.send(first, bytes(5_000)), "no room in the queue"
+    assert not pair.client.engine.send(second, bytes(5_000)), "no room in the queue"
+    pair.pump()
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first]
+    assert not pair.client.engine.send(first, bytes(7_000))
+    pair.pump()
+    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)][:2] == [first, second]
+    assert pair.client.engine.send(second, bytes(5_000))
+
+
+@pytest.mark.parametrize("told", ["before the end", "after the end"])
+def test_nobody_may_write_after_the_end(told: str) -> None:
+    """What one channel gives back is promised to the next; the session is over, so that nobody is told."""
+    pair = engines(consume=False, session_window=32_768, memory_limit=32_768)
+    used, first, second = (pair.client.engine.open(name) for name in ("used", "first", "second"))
+    assert pair.client.engine.send(used, bytes(20_000))
+    assert not pair.client.engine.send(first, bytes(15_000)), "no credit of the session"
+    assert not pair.client.engine.send(second, bytes(5_000)), "behind the first"
+    if told == "before the end":
+        pair.client.engine.give_up(first)
+        pair.client.engine.close()
+    else:
+        pair.client.engine.close()
+        pair.client.take_events()
+        pair.client.engine.give_up(first)
+    pair.client.take_events()
+    assert pair.client.closed is not None
+    assert pair.client.seen(EventKind.WRITABLE) == []
+
+
 def test_who_gave_up_does_not_silence_the_next_who_waits() -> None:
     """A BLOCKED that nobody needed any more was not written; the next one at the same limit is (K-7)."""
     pair = engines(consume=False)

@@ -1,0 +1,104 @@
+"""Handlers: what they may do, and what becomes of their channel and session."""
+
+import asyncio
+
+import pytest
+
+from muxtcp import Channel, ChannelReset, Code, EndOfStream, SessionClosed, connect, serve
+from muxtcp.testing import pair
+
+
+async def test_a_handler_that_ends_by_the_end_of_its_channel_has_sent_its_replies() -> None:
+    async def handler(channel: Channel) -> None:
+        while True:
+            await channel.send(await channel.recv())
+
+    async with pair(handler) as p:
+        channel = await p.client.open("echo")
+        await channel.send_many([bytes(10_000)] * 10)
+        await channel.send_eof()
+        assert [message async for message in channel] == [bytes(10_000)] * 10
+
+
+@pytest.mark.parametrize("upstream_ends", ["reset", "eof"])
+async def test_what_fails_upstream_is_not_taken_for_the_end_of_the_handlers_own_channel(
+    upstream_ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both channels are called alike, and are number 1 of their sessions."""
+
+    async def backend(channel: Channel) -> None:
+        await channel.recv()
+        if upstream_ends == "reset":
+            await channel.reset(0x1001, "the backend says no")
+
+    async with pair(backend) as upstream:
+
+        async def proxy(channel: Channel) -> None:
+            await channel.send(await upstream.client.request("work", await channel.recv()))
+
+        async with pair(proxy) as p:
+            with pytest.raises(ChannelReset) as caught:
+                await p.client.request("work", b"1")
+            assert caught.value.code is Code.INTERNAL
+    assert "the handler of channel 1 ('work') failed" in caplog.text
+
+
+class TestEnds:
+    """A handler ends what it runs in."""
+
+    @pytest.mark.parametrize("way", ["close", "drain"])
+    async def test_its_server(self, way: str) -> None:
+        async def handler(channel: Channel) -> None:
+            await (server.close() if way == "close" else server.drain())
+
+        server = await serve(handler, "127.0.0.1", 0)
+        async with connect(server.addresses[0]) as session:
+            channel = await session.open("shutdown")
+            with pytest.raises(SessionClosed, match="SHUTDOWN"):
+                await channel.recv()
+        await server.wait_closed()
+
+    @pytest.mark.parametrize("way", ["close", "drain"])
+    async def test_its_session(self, way: str) -> None:
+        """Two of them at once do not wait for each other either; what they sent arrives."""
+        done: list[str] = []
+        both = asyncio.Barrier(2)
+
+        async def handler(channel: Channel) -> None:
+            await both.wait()
+            await channel.send(b"good bye")
+            await (channel.session.close() if way == "close" else channel.session.drain())
+            done.append(channel.name)
+
+        async with pair(handler) as p:
+            channels = [await p.client.open(name) for name in ("one", "two")]
+            for channel in channels:
+                assert await channel.recv() == b"good bye"
+                with pytest.raises(SessionClosed if way == "close" else EndOfStream):
+                    await channel.recv()
+            if way == "close":
+                await p.server.wait_closed()  # the one that closed goes on; the other is cancelled by the end
+            assert len(done) == (1 if way == "close" else 2)
+
+    async def test_its_server_while_others_finish(self) -> None:
+        """The channels of others have their time, with the caller's channel still open."""
+        asked, finished = asyncio.Event(), asyncio.Event()
+
+        async def handler(channel: Channel) -> None:
+            if channel.name == "shutdown":
+                asked.set()
+                await server.drain()
+            else:
+                await channel.send(await channel.recv())
+                finished.set()
+
+        server = await serve(handler, "127.0.0.1", 0)
+        async with connect(server.addresses[0]) as session:
+            working = await session.open("work")
+            await session.open("shutdown")
+            await asked.wait()
+            await working.send(b"late, and not too late")
+            assert await working.recv() == b"late, and not too late"
+            await working.close()
+        await server.wait_closed()
+        assert finished.is_set()
