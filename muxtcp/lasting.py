@@ -8,10 +8,10 @@ both                    the session of the new connection hands it over: _carry_
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from muxtcp._channel import Channel
-from muxtcp._engine import Engine
+from muxtcp._engine import Engine, Peer
 from muxtcp._protocol import MuxProtocol
 from muxtcp._session import SessionCore
 from muxtcp.codecs import Codec
@@ -34,6 +34,8 @@ class Lasting(SessionCore):
     """A session that may be carried on over another connection.
 
     Attributes:
+        peername: the address of the peer, as the transport tells it.
+        ssl_object: of the connection; None without TLS.
         ticket: by which the two sides know each other again; only when `engine.resumable`.
         granted: seconds for which the server keeps the session after a break; 0.0: it ends with its connection.
         on_break: called with the session when it has lost its connection. Without one it is lost with it.
@@ -59,8 +61,12 @@ class Lasting(SessionCore):
         guest: "Guest[Lasting] | None" = None,
         falls_back: bool = False,
         lot: "Lot",
+        nonce: bytes,
+        psk: bytes | None,
     ) -> None:
         super().__init__(engine, loop, config, codec)
+        self.peername: Any = None
+        self.ssl_object: Any = None
         self.granted = 0.0
         self.on_break: Callable[[Lasting], None] | None = None
         self.on_rejoined: Callable[[Lasting], None] | None = None
@@ -75,13 +81,25 @@ class Lasting(SessionCore):
         self._guest = guest
         self._falls_back = falls_back
         self._host: Host[Lasting] | None = None
-        self._lot = lot
+        self._lot, self._nonce, self._psk = lot, nonce, psk
 
     def protocol(self) -> MuxProtocol:
         """The asyncio protocol of this session's connection, for `loop.create_connection` and the like. Once."""
         return MuxProtocol(self)
 
     # The session that lasts
+
+    def _take_names(self) -> None:
+        if self.transport is not None:
+            self.peername = self.transport.get_extra_info("peername")
+            self.ssl_object = self.transport.get_extra_info("ssl_object")
+
+    def _know_again(self, peer: Peer) -> None:
+        """Keep what shows each side to the other. Raises HandshakeError when they have different keys."""
+        if self._nonce:
+            self.ticket = Ticket.of_welcome(peer.ticket, self._nonce, self._psk)
+            self.granted = peer.resume_ms / 1000
+        self.ticket.seal(self.engine.limits)
 
     @property
     def connected(self) -> bool:
@@ -120,6 +138,7 @@ class Lasting(SessionCore):
         self.broken_at = None
         self.resumptions += 1
         self.replayed = self._take_connection(transport, rest, frames)
+        self._take_names()
         if self.on_rejoined is not None:
             self.on_rejoined(self)
 

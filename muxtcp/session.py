@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from muxtcp._channel import Channel, ChannelListener
-from muxtcp._engine import Engine, MemoryBudget, Peer
+from muxtcp._engine import Engine, MemoryBudget
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import (
@@ -25,7 +25,7 @@ from muxtcp.errors import (
 )
 from muxtcp.lasting import Lasting
 from muxtcp.parking import Parking
-from muxtcp.resumption import Guest, Ticket, new_nonce
+from muxtcp.resumption import Guest, new_nonce
 
 __all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session"]
 
@@ -150,15 +150,15 @@ class Session(Lasting):
             resumption=None if guest is None else guest.question,
         )
         lot = parking or NO_PARKING
-        super().__init__(engine, loop, config, resolve(codec), guest=guest, falls_back=falls_back, lot=lot)
-        self._nonce, self._psk, self._parking = nonce, psk, parking
+        super().__init__(
+            engine, loop, config, resolve(codec), guest=guest, falls_back=falls_back, lot=lot, nonce=nonce, psk=psk
+        )
+        self._parking = parking
         self.is_client = client
         self.meta = dict(meta or {})
         self.peer_meta: dict[str, str] = {}
         self.peer_auth = b""
         self.on_close: list[Callable[[Session], object]] = []
-        self.peername: Any = None
-        self.ssl_object: Any = None
         self._handler = handler
         self._runs_tasks = handler is not None and _is_async(handler)
         self._on_hello_hook = on_hello
@@ -232,18 +232,6 @@ class Session(Lasting):
         self.engine.ping(self.loop.time())  # so that the round trip is known from the start
         if not self._up.done():
             self._up.set_result(None)
-
-    def _know_again(self, peer: Peer) -> None:
-        """Keep what shows each side to the other. Raises HandshakeError when they have different keys."""
-        if self.is_client:
-            self.ticket = Ticket.of_welcome(peer.ticket, self._nonce, self._psk)
-            self.granted = peer.resume_ms / 1000
-        self.ticket.seal(self.engine.limits)
-
-    def _take_names(self) -> None:
-        if self.transport is not None:
-            self.peername = self.transport.get_extra_info("peername")
-            self.ssl_object = self.transport.get_extra_info("ssl_object")
 
     # Channels
 
