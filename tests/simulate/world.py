@@ -1,361 +1,224 @@
 """A world of one resumable session: two engines, connections that break at any byte, and users who do anything.
 
-Everything is drawn from one seed, time is virtual, and there is no I/O: a schedule that failed fails again. What is simulated is what the
-library does around its engines: the handshakes are `muxtcp.resumption.Guest` and `Host`, the same as in a real session.
+Everything is drawn from one seed, time is virtual, and there is no I/O: a schedule that failed fails again. What is
+simulated is what the library does around its engines; the handshakes are `muxtcp.resumption.Guest` and `Host`, the
+same as in a real session.
 
-The oracle knows nothing of the protocol. Each message carries its number on its channel and a filling that follows from both; each
-receiver expects the next number, and in the end everything that was accepted has arrived, unless its channel was reset.
+Two oracles watch. One knows nothing of the protocol (`simulate.user`): each receiver expects the messages that were
+accepted, by a running hash, and in the end all of them have come, unless somebody reset their channel or stopped
+reading it. The other reads the wire (`simulate.wire`): frame n of a session is always the same bytes; none of them is
+written on a connection before its proof; and what an engine counts is what has come.
 """
 
 import random
-import struct
-import zlib
-from collections import deque
-from dataclasses import dataclass, field
+from collections import Counter
 from typing import Any
 
+from simulate.line import Line
+from simulate.user import ALL, Flow, Side
+from simulate.wire import Broken, Frame, Record
+from support.frames import Kind
+
 from muxtcp._engine import Engine, Event, EventKind
-from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Ticket, Why, new_nonce
+from muxtcp.resumption import RESUME, Failed, Guest, Host, Ticket, Why, new_nonce
 
-OPTIONS: dict[str, Any] = {
-    "max_frame": 16_384,
-    "max_message": 50_000,
-    "channel_window": 60_000,
-    "session_window": 120_000,
-    "memory_limit": 400_000,
-    "max_channels": 6,
-    "replay_limit": 180_000,
-    "glitch_rate": 1e9,
-}
-SIZES = [0, 1, 30, 30, 30, 300, 300, 3_000, 20_000, 49_000]
 GRANTED = 30_000
-HEADER = struct.Struct(">IQ")
 INCARNATION = b"process1"
+AMPLE = 1 << 40
 
-
-class Broken(AssertionError):
-    """The oracle has seen something that must not be."""
-
-
-@dataclass
-class Flow:
-    """One direction of one channel, as its sender and its receiver saw it."""
-
-    sent: int = 0
-    sent_sum: int = 0
-    received: int = 0
-    received_sum: int = 0
-    finished: bool = False
-    end_seen: bool = False
-
-
-@dataclass
-class End:
-    """One side of a channel."""
-
-    sends: bool = True
-    receives: bool = True
-    pending: bytes | None = None
-    unread: deque[int] = field(default_factory=deque)
-    released: bool = False
-
-
-class Side:
-    """The user of one side, and what lasts of its session: the engine and the ticket."""
-
-    def __init__(self, world: "World", engine: Engine, *, client: bool) -> None:
-        self.world = world
-        self.client = client
-        self.engine = engine
-        self.ticket: Ticket
-        self.line: Line | None = None  # that carries the session now
-        self.ends: dict[int, End] = {}
-
-    @property
-    def name(self) -> str:
-        return "client" if self.client else "server"
-
-    def fence(self) -> None:
-        """What a session does: see `muxtcp.resumption.Session`."""
-        if self.line is not None:
-            self.line.drop(self)
-            self.line = None
-        self.engine.part()
-
-    # What the user does
-
-    def act(self, chance: random.Random) -> None:
-        choice = chance.random()
-        if choice < 0.55:
-            self.send_one(chance)
-        elif choice < 0.85:
-            self.read_one(chance)
-        elif choice < 0.92:
-            self.open_one(chance)
-        elif choice < 0.94:
-            self.engine.ping(self.world.now)
-        elif choice < 0.96:
-            self.finish_one(chance)
-        elif choice < 0.98:
-            self.release_one(chance)
-        elif choice < 0.99:
-            self.reset_one(chance)
-        else:
-            self.give_up_one(chance)
-
-    def pick(self, chance: random.Random, channels: list[int]) -> int:
-        return chance.choice(channels) if channels else 0
-
-    def open_one(self, chance: random.Random) -> None:
-        channel = self.engine.open(f"of the {self.name}", priority=chance.randrange(4))
-        if channel:
-            self.ends[channel] = End()
-
-    def send_one(self, chance: random.Random) -> None:
-        channel = self.pick(chance, [number for number, end in self.ends.items() if end.sends and end.pending is None])
-        if channel:
-            size = chance.choice(SIZES)
-            self.send(channel, self.world.message(channel, self.world.flow(channel, self).sent, size))
-
-    def send(self, channel: int, message: bytes) -> None:
-        if self.engine.send(channel, message):
-            flow = self.world.flow(channel, self)
-            flow.sent += 1
-            flow.sent_sum = zlib.crc32(message, flow.sent_sum)
-        else:
-            self.ends[channel].pending = message
-
-    def give_up_one(self, chance: random.Random) -> None:
-        """As a cancelled send() does."""
-        channel = self.pick(chance, [number for number, end in self.ends.items() if end.pending is not None])
-        if channel:
-            self.ends[channel].pending = None
-            self.engine.give_up(channel)
-
-    def read_one(self, chance: random.Random) -> None:
-        channel = self.pick(chance, [number for number, end in self.ends.items() if end.unread and not end.released])
-        if channel:
-            self.engine.consume(channel, self.ends[channel].unread.popleft())
-
-    def read_all(self) -> None:
-        for channel, end in self.ends.items():
-            while end.unread and not end.released:
-                self.engine.consume(channel, end.unread.popleft())
-
-    def finish_one(self, chance: random.Random) -> None:
-        channel = self.pick(chance, [number for number, end in self.ends.items() if end.sends])
-        if channel:
-            self.engine.finish(channel)
-            self.ends[channel].sends, self.ends[channel].pending = False, None
-            self.world.flow(channel, self).finished = True
-
-    def reset_one(self, chance: random.Random) -> None:
-        channel = self.pick(chance, [number for number, end in self.ends.items() if end.sends and end.receives])
-        if channel:
-            self.engine.reset(channel, 0x1000, "enough")
-            self.over(channel)
-
-    def release_one(self, chance: random.Random) -> None:
-        channel = self.pick(
-            chance, [n for n, end in self.ends.items() if not (end.sends or end.receives or end.released)]
-        )
-        if channel:
-            self.engine.release(channel)
-            self.ends[channel].released = True
-
-    def over(self, channel: int) -> None:
-        self.world.aborted.add(channel)
-        end = self.ends[channel]
-        end.sends = end.receives = False
-        end.pending = None
-
-    # What the engine tells
-
-    def look(self) -> None:
-        while (event := self.engine.next_event()) is not None:
-            self.note(event)
-
-    def note(self, event: Event) -> None:
-        channel = event.channel
-        match event.kind:
-            case EventKind.MESSAGE:
-                self.world.received(self, channel, event.data)
-                self.ends[channel].unread.append(len(event.data))
-            case EventKind.OPENED:
-                self.ends[channel] = End()
-            case EventKind.FINISHED:
-                self.ends[channel].receives = False
-                self.world.flow(channel, self.world.other(self)).end_seen = True
-            case EventKind.RESET:
-                self.over(channel)
-            case EventKind.WRITABLE:
-                end = self.ends[channel]
-                if end.pending is not None:
-                    message, end.pending = end.pending, None
-                    self.send(channel, message)
-            case EventKind.BROKEN:
-                self.fence()
-            case EventKind.CLOSED:
-                raise Broken(f"the {self.name}'s session ended: code {event.code:#x}, {event.reason}")
-
-
-class Line:
-    """One connection: bytes on their way, and at each end the engine that they go to, or nobody any more."""
-
-    def __init__(self, world: "World", ends: dict[Side, Engine]) -> None:
-        self.world = world
-        self.ends: dict[Side, Engine | None] = dict(ends)
-        self.wires = {side: bytearray() for side in ends}  # on the way to this side
-        self.guest: Guest | None = None
-        self.host: Host[Side] | None = None
-
-    def drop(self, side: Side) -> None:
-        self.ends[side] = None
-
-    def flush(self, side: Side, limit: int = 65_536) -> None:
-        engine = self.ends[side]
-        if engine is not None:
-            self.wires[self.world.other(side)] += engine.data_to_send(limit)
-
-    def deliver(self, side: Side, size: int) -> None:
-        """Let `size` bytes arrive. What comes to nobody is gone."""
-        wire = self.wires[side]
-        data = bytes(wire[:size])
-        del wire[:size]
-        engine = self.ends[side]
-        if engine is None or not data:
-            return
-        engine.receive_data(data, self.world.now)
-        if engine is side.engine:
-            side.look()
-        else:
-            while (event := engine.next_event()) is not None:
-                self.shake_hands(side, engine, event)
-
-    def shake_hands(self, side: Side, engine: Engine, event: Event) -> None:
-        """An event of an engine that was made for this connection."""
-        try:
-            if event.kind is not EventKind.RESUMPTION:
-                raise Broken(f"{event} in the handshake of the {side.name}")
-            if event.number == RESUME:
-                self.host = Host(engine, self.world.find)
-                self.host.asked(event.data)
-            elif event.number == RESUME_CONFIRM:
-                assert self.host is not None
-                self.world.carry_on(side, self, engine, self.host.proven(event.data))
-            else:
-                assert self.guest is not None
-                self.world.carry_on(side, self, engine, self.guest.answered(engine, event.number, event.data))
-        except Failed as failure:
-            self.world.refused(side, failure)
-            if event.number == RESUME:
-                engine.answer_resume(RESUME_FAILED, failure.record())
-                self.flush(side)
-            self.drop(side)
-
-    def end(self, side: Side) -> None:
-        """The side learns that the connection is gone."""
-        engine = self.ends[side]
-        self.drop(side)
-        if engine is not None and engine is side.engine:
-            engine.receive_eof(self.world.now)
-            side.look()
+SITUATIONS = [
+    "a break noticed by both sides",
+    "a break noticed by the client first",
+    "a break noticed by the server first",
+    "a break inside a frame",
+    "a break inside a message in fragments",
+    "a break with frames that nobody has looked at",
+    "a break while frames are sent again",
+    "a break inside RESUME",
+    "a break inside RESUME_OK",
+    "a break inside RESUME_CONFIRM",
+    "a break inside RESUME_FAILED",
+    "keepalive noticed a break",
+    "a handshake took too long",
+    "late bytes came before the fence",
+    "late bytes came after the fence",
+    "a live connection was fenced",
+    "a late attempt was refused",
+    "a late proof was refused",
+    "the server was busy",
+    "frames were sent again",
+    "nothing had to be sent again",
+    "the replay log was full",
+    "the replay log held control frames back",
+    "an ACK went by itself",
+    "a channel was BLOCKED",
+    "the session was BLOCKED",
+    "a send() waits for room in the queue",
+    "an open() waits",
+    "an open() may be tried again",
+    *(f"{what} while parted" for what in ["open", "send", "read", "finish", "reset", "release", "ping"]),
+    "give up while parted",
+    "go away while parted",
+    "a session ended in order",
+    "a session was closed while parted",
+    "a goodbye was cut off",
+    "a session was lost",
+]  # fmt: skip
 
 
 class World:
-    """One session and all connections it ever had. Mutants of the library override methods of this class."""
+    """One session and all connections it ever had. Mutants of the library override what they break."""
 
-    def __init__(self, seed: object, engine: type[Engine] = Engine) -> None:
+    engine: type[Engine] = Engine
+    side: type[Side] = Side
+    host: type[Host[Side]] = Host
+    ticket: type[Ticket] = Ticket
+
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
         self.chance = random.Random(seed)
         self.now = 0.0
+        self.seen: Counter[str] = Counter()
         self.breaks = 0
         self.resumptions = 0
         self.messages = 0
         self.flows: dict[tuple[int, bool], Flow] = {}
-        self.aborted: set[int] = set()
+        self.ending = False  # somebody has closed the session
+        self.settling = False
+        self.newest = 0  # attempt that the server has answered
+        self.ample_credit = self.chance.random() < 0.2
         nonce = new_nonce()
-        self.client = Side(self, engine(client=True, resume_ms=GRANTED, ticket=nonce, **OPTIONS), client=True)
-        self.server = Side(self, engine(client=False, **OPTIONS), client=False)
+        self.client = self.side(self, client=True, resume_ms=GRANTED, ticket=nonce, **self.options())
+        self.server = self.side(self, client=False, **self.options())
         self.sides = (self.client, self.server)
-        self.lines = [Line(self, {side: side.engine for side in self.sides})]
+        self.lines = [Line(self, 0, {side: side.engine for side in self.sides})]
+        self.lines[0].proven.update(self.sides)
         self.client.line = self.server.line = self.lines[0]
         self.agree(nonce)
+
+    def options(self) -> dict[str, Any]:
+        chance, ample = self.chance, self.ample_credit
+        return {
+            "max_frame": chance.choice([16_384, 16_384, 65_536]),
+            "max_message": 50_000,
+            "channel_window": AMPLE if ample else chance.choice([20_000, 60_000, 200_000]),
+            "session_window": AMPLE if ample else chance.choice([60_000, 120_000, 400_000]),
+            "memory_limit": AMPLE if ample else 400_000,
+            "max_channels": chance.choice([2, 6]),
+            "send_buffer": 60_000 if ample else chance.choice([60_000, 1_000_000]),
+            "replay_limit": chance.choice([30_000, 140_000, 180_000, 4_000_000]),
+            "glitch_rate": 1e9,
+        }
 
     def agree(self, nonce: bytes) -> None:
         client, server, line = self.client, self.server, self.lines[0]
         line.flush(client)
-        server.engine.receive_data(bytes(line.wires[server]), self.now)
-        line.wires[server].clear()
-        assert server.engine.next_event().kind is EventKind.HELLO
+        server.engine.receive_data(line.wires[server].take(ALL)[0], self.now)
+        server.engine.next_event()
         peer = server.engine.peer
-        server.ticket, ticket = Ticket.issue(peer.ticket, INCARNATION, None)
+        assert peer is not None
+        server.ticket, ticket = self.ticket.issue(peer.ticket, INCARNATION, None)
         server.engine.accept(None, peer.resume_ms, ticket)
         line.flush(server)
-        client.engine.receive_data(bytes(line.wires[client]), self.now)
-        line.wires[client].clear()
-        assert client.engine.next_event().kind is EventKind.WELCOME
-        client.ticket = Ticket.of_welcome(client.engine.peer.ticket, nonce, None)
+        client.engine.receive_data(line.wires[client].take(ALL)[0], self.now)
+        client.engine.next_event()
+        peer = client.engine.peer
+        assert peer is not None
+        client.ticket = Ticket.of_welcome(peer.ticket, nonce, None)
         for side in self.sides:
             side.ticket.seal(side.engine.limits)
 
     def other(self, side: Side) -> Side:
         return self.server if side is self.client else self.client
 
-    # The oracle
-
     def flow(self, channel: int, sender: Side) -> Flow:
-        return self.flows.setdefault((channel, sender.client), Flow())
+        key = channel, sender.client
+        flow = self.flows.get(key)
+        if flow is None:
+            flow = self.flows[key] = Flow()
+        return flow
 
-    def message(self, channel: int, number: int, size: int) -> bytes:
-        return HEADER.pack(number, channel) + bytes([number * 7 + channel & 0xFF]) * size
+    # What the wire tells
 
-    def received(self, side: Side, channel: int, message: bytes) -> None:
-        flow = self.flow(channel, self.other(side))
-        number, meant_for = HEADER.unpack_from(message)
-        if (number, meant_for) != (flow.received, channel):
-            raise Broken(
-                f"the {side.name} expected message {flow.received} of {channel}, and got {number} of {meant_for}"
-            )
-        flow.received += 1
-        flow.received_sum = zlib.crc32(message, flow.received_sum)
-        self.messages += 1
+    def written(self, line: Line, side: Side, data: bytes) -> bytes:
+        """What goes on the wire in place of what an engine wrote: for mutants."""
+        return data
 
-    def judge(self) -> None:
-        """After everything has been carried: nothing is missing, nobody waits."""
-        for (channel, by_client), flow in self.flows.items():
-            if channel not in self.aborted:
-                if (flow.sent, flow.sent_sum) != (flow.received, flow.received_sum):
-                    raise Broken(f"channel {channel}: {flow.sent} messages were sent and {flow.received} arrived")
-                if flow.finished != flow.end_seen:
-                    raise Broken(f"the end of channel {channel} from {'client' if by_client else 'server'} was lost")
-        for side in self.sides:
-            for channel, end in side.ends.items():
-                if end.pending is not None:
-                    raise Broken(f"a send of the {side.name} on channel {channel} waits for ever")
+    def count(self, side: Side, line: Line, frames: list[Frame]) -> None:
+        """The session of this side has written on its connection."""
+        for frame in frames:
+            if not frame.channel:
+                self.seen["the session was BLOCKED"] += frame.record == Record.SESSION_BLOCKED
+                continue
+            if side not in line.proven:
+                raise Broken(f"the {side.name} wrote a sequenced frame before it knew that the other side lives")
+            if side.next_frame < len(side.frames):
+                if side.frames[side.next_frame][0] != frame.checksum:
+                    raise Broken(f"frame {side.next_frame} of the {side.name} is not what it was")
+            else:
+                size = frame.end - frame.start
+                side.frames.append((frame.checksum, side.frames[-1][1] + size))
+                self.seen["a channel was BLOCKED"] += frame.kind == Kind.BLOCKED
+            side.next_frame += 1
+        self.seen["an ACK went by itself"] += len(frames) == 1 and frames[0].record == Record.ACK
+
+    def parts(self, side: Side) -> None:
+        """A session is about to lose its connection."""
+        self.seen["a break while frames are sent again"] += side.next_frame < len(side.frames)
+        self.seen["a break inside a message in fragments"] += bool(side.in_fragments)
 
     # The library's part beside engine and handshake
 
-    def find(self, incarnation: bytes, id: bytes) -> Side:
+    def find(self, incarnation: bytes, session_id: bytes) -> Side:
         if incarnation != INCARNATION:
             raise Failed(Why.WRONG_INCARNATION)
-        if id != self.server.ticket.id:
+        if session_id != self.server.ticket.id:
             raise Failed(Why.UNKNOWN)
+        if self.server.closed is not None:
+            position = self.server.engine.position
+            raise Failed(Why.EXPIRED, known=(position.frames, position.bytes))
+        if not self.settling and self.chance.random() < 0.1:
+            raise Failed(Why.BUSY)
         return self.server
+
+    def asked(self, line: Line, side: Side, engine: Engine, question: bytes) -> None:
+        """RESUME has come to the server."""
+        line.host = self.host(engine, self.find)
+        was_live = self.server.line is not None
+        line.host.asked(question)
+        if line.number <= self.newest:
+            raise Broken(f"attempt {line.number} was answered after attempt {self.newest}")
+        self.newest = line.number
+        self.seen["a live connection was fenced"] += was_live
 
     def carry_on(self, side: Side, line: Line, engine: Engine, frames: int) -> None:
         """The handshake is over at this side: its session moves to the new connection."""
+        if side is self.server and line.number != self.newest:
+            raise Broken(f"attempt {line.number} was proven, and {self.newest} is the newest")
+        if frames != self.other(side).heard:
+            raise Broken(f"the {side.name} was told that {frames} frames have come, not {self.other(side).heard}")
         line.flush(side)
         rest = engine.take_rest()
         line.ends[side] = side.engine
         side.line = line
-        self.resumptions += side.client
-        side.engine.rejoin(frames, self.now)
+        side.next_frame = frames + 1
+        self.resumptions += side is self.client
+        again = side.engine.rejoin(frames, self.now)
+        self.seen["frames were sent again" if again else "nothing had to be sent again"] += 1
         side.engine.receive_data(rest, self.now)
-        side.look()
 
-    def refused(self, side: Side, failure: Failed) -> None:
-        """Only attempts that came too late may be refused."""
-        if failure.why not in (Why.STALE_GENERATION, Why.BUSY):
+    def refused(self, line: Line, side: Side, record: int, failure: Failed) -> None:
+        """Only attempts that came too late may be refused, and for a while."""
+        late = line.number < self.newest
+        if failure.why is Why.BUSY:
+            self.seen["the server was busy"] += side is self.client
+        elif failure.why is Why.STALE_GENERATION and late:
+            self.seen["a late attempt was refused" if record == RESUME else "a late proof was refused"] += 1
+        elif failure.why is Why.EXPIRED and self.ending:
+            if side is self.client:
+                assert failure.known is not None
+                self.lost(self.client, failure.known[0])
+        else:
             raise Broken(f"the {side.name} was refused: {failure}")
 
     # The network
@@ -368,8 +231,10 @@ class World:
         elif choice < 0.90:
             self.carry(chance)
         elif choice < 0.93:
-            self.tick(chance.choice([0.001, 0.02, 0.3, 6.0]))
-        else:
+            self.tick(chance.choice([0.001, 0.02, 0.02, 0.3, 6.0]))
+        elif choice < 0.931:
+            self.silence()
+        elif self.lines[-1].ends[self.client] is None or choice > 0.97:
             self.trouble(chance)
 
     def carry(self, chance: random.Random) -> None:
@@ -378,69 +243,217 @@ class World:
         side = chance.choice(self.sides)
         line.flush(side, chance.choice([200, 5_000, 65_536]))
         if chance.random() < 0.8:
-            line.deliver(self.other(side), chance.choice([1, 3, 20, 100, 1_000, 70_000]))
+            size = chance.choice([1, 20, 100, 1_000, 70_000, 70_000, 70_000])
+            line.deliver(self.other(side), size, chance.choice([1, 3, ALL, ALL]))
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
         for side in self.sides:
+            full_before = side.engine.replay_log[1]
             if side.engine.next_timeout() <= self.now:
                 side.engine.handle_timeout(self.now)
             side.look()
+            held, full = side.engine.replay_log
+            self.seen["the replay log was full"] += full > full_before
+            self.seen["the replay log held control frames back"] += held > side.replay_limit
+        for line in self.lines:
+            for side, engine in line.ends.items():
+                if engine is not None and engine is not side.engine:
+                    self.tick_handshake(line, side, engine)
+
+    def tick_handshake(self, line: Line, side: Side, engine: Engine) -> None:
+        engine.handle_timeout(self.now)
+        event = engine.next_event()
+        if event is not None:
+            if event.kind is not EventKind.CLOSED or "in time" not in event.reason:
+                raise Broken(f"{event} in the handshake of the {side.name}")
+            self.seen["a handshake took too long"] += 1
+            line.drop(side)
+
+    def silence(self) -> None:
+        """Nothing comes through for as long as it takes the sides to notice."""
+        for _ in range(8):
+            due = min(side.engine.next_timeout() for side in self.sides)
+            self.tick(max(0.0, min(due - self.now, 30.0)) + 0.001)
 
     def trouble(self, chance: random.Random) -> None:
-        """Break what there is, for both or for the client only; or let the client, who has lost its connection, try."""
-        if self.client.line is None:
+        """Break the newest connection, for both or for one side first; or let the client try for another."""
+        line = self.lines[-1]
+        here, there = line.ends[self.client] is not None, line.ends[self.server] is not None
+        if not here or (self.client.line is None and chance.random() < 0.3):
             self.attempt()
             return
         self.breaks += 1
-        line = self.client.line
-        line.end(self.client)
-        if chance.random() < 0.6:  # else the server's side stays half-open, with late bytes
+        choice = chance.random()
+        if choice < 0.5:
+            self.seen["a break noticed by both sides"] += here and there
+            line.end(self.client)
+            line.end(self.server)
+        elif choice < 0.85:  # the server's side stays half-open, with late bytes
+            self.seen["a break noticed by the client first"] += there
+            line.end(self.client)
+        else:
+            self.seen["a break noticed by the server first"] += there
             line.end(self.server)
 
     def attempt(self) -> None:
-        """A new connection. An earlier attempt that has not got through is given up by the client; its bytes may still arrive."""
-        self.breaks += 1
+        """A new connection. The client gives an attempt up that has not got through; its bytes may still arrive."""
+        if self.client.closed is not None:
+            return
+        if self.lines[-1].ends[self.client] is not None:
+            self.breaks += 1
         for line in self.lines:
             line.drop(self.client)
         guest = Guest(self.client)
         engines = {
-            self.client: Engine(client=True, now=self.now, resumption=guest.question),
-            self.server: Engine(client=False, now=self.now),
+            self.client: self.engine(client=True, now=self.now, resumption=guest.question),
+            self.server: self.engine(client=False, now=self.now),
         }
-        line = Line(self, engines)
+        line = Line(self, self.lines[-1].number + 1, engines)
         line.guest = guest
         line.flush(self.client)
         self.lines = [*self.lines[-3:], line]
 
-    def heal(self) -> None:
-        """No more trouble: everything is carried, read, and judged."""
+    # The end
+
+    def settle(self) -> None:
+        """No more trouble: everything is carried and read, until nothing moves."""
+        self.settling = True
         for line in self.lines[:-1]:  # what is still under way of old connections, first
             for side in self.sides:
-                line.deliver(side, len(line.wires[side]))
-        for _ in range(400):
-            if None in self.lines[-1].ends.values():
+                line.deliver(side, ALL)
+        quiet = 0
+        for _ in range(2_000):
+            line = self.lines[-1]
+            if None in line.ends.values():
                 if self.client.line is not None:
                     self.client.fence()
                 self.attempt()
-            before = [len(wire) for wire in self.lines[-1].wires.values()], self.messages, self.resumptions
+                line = self.lines[-1]
+            before = [wire.written for wire in line.wires.values()], self.messages
             for side in self.sides:
-                self.lines[-1].flush(side, 1 << 30)
-                self.lines[-1].deliver(self.other(side), 1 << 30)
+                line.flush(side)
+                line.deliver(self.other(side), ALL)
                 side.read_all()
             self.tick(0.03)
             for side in self.sides:
-                self.lines[-1].flush(side, 1 << 30)
-            after = [len(wire) for wire in self.lines[-1].wires.values()], self.messages, self.resumptions
-            if before == after and not any(after[0]):
-                break
+                line.flush(side)
+            moved = before != ([wire.written for wire in line.wires.values()], self.messages)
+            quiet = 0 if moved or None in line.ends.values() else quiet + 1
+            if quiet == 3:
+                self.settling = False
+                return
+        raise Broken("the session never comes to rest")
+
+    def judge(self) -> None:
+        """After everything has been carried: nothing is missing, nobody waits."""
+        for side in self.sides:
+            other = self.other(side)
+            for channel, end in side.ends.items():
+                sent = self.flow(channel, side)
+                if not sent.cut:
+                    if channel not in other.ends:
+                        raise Broken(f"the {other.name} was never told of channel {channel}")
+                    if len(sent.hashes) - 1 != sent.received:
+                        raise Broken(
+                            f"channel {channel}: {len(sent.hashes) - 1} messages were sent, {sent.received} arrived"
+                        )
+                    if sent.finished != sent.end_seen:
+                        raise Broken(f"the {side.name}'s end of channel {channel} was lost")
+                elif channel in other.ends and other.ends[channel].receives and not other.ends[channel].released:
+                    raise Broken(f"the {other.name} was never told that channel {channel} was reset")
+                if end.pending is not None:
+                    raise Broken(f"a send of the {side.name} on channel {channel} waits for ever")
+
+    def end_in_order(self) -> None:
+        """Every channel ends and gives its slot back, so that others can be opened; then one side closes."""
+        for side in self.sides:
+            for channel, end in side.ends.items():
+                if end.sends:
+                    side.finish(channel)
+        self.bad_stretch(40)
+        self.settle()
         self.judge()
+        for side in self.sides:
+            for channel, end in side.ends.items():
+                if not end.released:
+                    side.release(channel)
+        self.bad_stretch(40)
+        self.settle()
+        for side in self.sides:
+            if not side.peer_leaving:
+                side.open_one(self.chance)
+                if side.waits_to_open:
+                    raise Broken(f"the {side.name} gets no slot for a new channel, though all are free")
+                side.send_one(self.chance)
+        self.bad_stretch(20)
+        self.settle()
+        self.judge()
+        self.close(self.chance.choice(self.sides))
+        line = self.lines[-1]
+        for side in self.sides:
+            line.flush(side)
+        for side in self.sides:
+            line.deliver(side, ALL)
+            line.end(side)
+        if self.client.closed is None or self.server.closed is None:
+            raise Broken("one side does not know that the session has ended")
+        self.seen["a session ended in order"] += 1
 
+    def bad_stretch(self, steps: int) -> None:
+        """Everything but users."""
+        for _ in range(steps):
+            if self.chance.random() < 0.8:
+                self.carry(self.chance)
+            else:
+                self.trouble(self.chance)
 
-def run(seed: object, steps: int = 300, world: type[World] = World) -> World:
-    """One schedule."""
-    simulated = world(seed)
-    for _ in range(steps):
-        simulated.step()
-    simulated.heal()
-    return simulated
+    def close(self, side: Side) -> None:
+        self.ending = True
+        side.close()
+
+    def tear(self) -> None:
+        """One side closes in the middle of everything, and the connection breaks on top of that."""
+        side = self.chance.choice(self.sides)
+        other = self.other(side)
+        self.seen["a session was closed while parted"] += side.engine.parted
+        self.close(side)
+        line = self.lines[-1]
+        if side.line is line and line.ends[side] is side.engine:
+            line.flush(side, self.chance.choice([200, 5_000, ALL]))
+            line.deliver(other, self.chance.choice([1, 100, 1_000, ALL]))
+            self.seen["a goodbye was cut off"] += line.wires[other].delivered < line.wires[other].written
+            line.end(side)
+        for line in self.lines:
+            line.end(other)
+        self.settling = True
+        while other.closed is None:
+            if other is self.client:
+                self.attempt()
+                self.lines[-1].deliver(self.server, ALL)
+                self.lines[-1].deliver(self.client, ALL)
+            else:
+                self.lost(self.server, None)
+
+    def finish(self) -> None:
+        """How the schedule ends: with the session up, closed in order, or torn."""
+        if self.chance.random() < 0.2:
+            self.tear()
+            return
+        self.settle()
+        self.judge()
+        if self.chance.random() < 0.4:
+            self.end_in_order()
+
+    def lost(self, side: Side, known: int | None) -> None:
+        """The session ends without a goodbye to this side, which may know how many frames the other had.
+
+        What it says of its messages is true.
+        """
+        self.seen["a session was lost"] += 1
+        side.closed = Event(EventKind.CLOSED)
+        other = self.other(side)
+        arrived = other.heard_messages[other.engine.position.frames]
+        fate = side.engine.fate(known)
+        if not fate.acknowledged <= arrived <= fate.acknowledged + fate.unknown:
+            raise Broken(f"{arrived} messages of the {side.name} have arrived, and it says {fate}")
