@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Line:
     """One connection: bytes on their way, and at each end the engine that they go to, or nobody any more."""
 
-    def __init__(self, world: "World", number: int, ends: dict[Side, Engine]) -> None:
+    def __init__(self, world: "World", number: int, ends: dict[Side, Engine | None]) -> None:
         self.world = world
         self.number = number
-        self.ends: dict[Side, Engine | None] = dict(ends)
+        self.ends = ends
         self.wires = {side: Wire() for side in ends}  # on the way to this side
         self.proven: set[Side] = set()  # who knows that the other side lives
         self.guest: Guest[Side] | None = None

@@ -136,7 +136,7 @@ class AcknowledgesACutFrame(ReleasesOneTooMany):
 
 class AnyGeneration(Ticket):
     def judge(self, question: Question) -> None:
-        self.generation = min(self.generation, question.generation - 1)
+        self.generation = self.proven = question.generation - 1
         super().judge(question)
 
 

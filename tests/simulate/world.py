@@ -20,7 +20,7 @@ from simulate.wire import Broken, Frame, Record
 from support.frames import Kind
 
 from muxtcp._engine import Engine, Event, EventKind
-from muxtcp.resumption import RESUME, Failed, Guest, Host, Ticket, Why, new_nonce
+from muxtcp.resumption import RESUME, RESUME_CONFIRM, Failed, Guest, Host, Ticket, Why, new_nonce
 
 GRANTED = 30_000
 INCARNATION = b"process1"
@@ -44,6 +44,7 @@ SITUATIONS = [
     "late bytes came after the fence",
     "a live connection was fenced",
     "a late attempt was refused",
+    "a copy of a RESUME came first",
     "a late proof was refused",
     "the server was busy",
     "frames were sent again",
@@ -209,11 +210,12 @@ class World:
 
     def refused(self, line: Line, side: Side, record: int, failure: Failed) -> None:
         """Only attempts that came too late may be refused, and for a while."""
-        late = line.number < self.newest
         if failure.why is Why.BUSY:
             self.seen["the server was busy"] += side is self.client
-        elif failure.why is Why.STALE_GENERATION and late:
-            self.seen["a late attempt was refused" if record == RESUME else "a late proof was refused"] += 1
+        elif failure.why is Why.STALE_GENERATION and record == RESUME_CONFIRM and line.number < self.newest:
+            self.seen["a late proof was refused"] += 1
+        elif failure.why is Why.STALE_GENERATION and record == RESUME and line.number <= self.newest:
+            self.seen["a late attempt was refused"] += 1
         elif failure.why is Why.EXPIRED and self.ending:
             if side is self.client:
                 assert failure.known is not None
@@ -234,6 +236,8 @@ class World:
             self.tick(chance.choice([0.001, 0.02, 0.02, 0.3, 6.0]))
         elif choice < 0.931:
             self.silence()
+        elif choice < 0.933:
+            self.copy()
         elif self.lines[-1].ends[self.client] is None or choice > 0.97:
             self.trouble(chance)
 
@@ -313,6 +317,16 @@ class World:
         line.guest = guest
         line.flush(self.client)
         self.lines = [*self.lines[-3:], line]
+
+    def copy(self) -> None:
+        """Somebody who has seen an attempt, and cannot prove that it is theirs, makes the same one."""
+        line = self.lines[-1]
+        if line.number and line.wires[self.server].delivered == 0:
+            engine = self.engine(client=False, now=self.now)
+            copy = Line(self, line.number, {self.client: None, self.server: engine})
+            copy.wires[self.server].write(bytes(line.wires[self.server].data))
+            copy.deliver(self.server, ALL)
+            self.seen["a copy of a RESUME came first"] += line.number == self.newest
 
     # The end
 
