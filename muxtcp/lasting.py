@@ -74,7 +74,7 @@ class Lasting(SessionCore):
         self.broken_at: float | None = None
         self.broken_by: SessionLost | None = None
         self.gap = 0.0
-        self.replayed = 0
+        self.replayed = self._replayed_in_all = 0
         self.resumptions = 0
         self._up: asyncio.Future[None] = loop.create_future()
         self.refusal: Failed | None = None
@@ -138,9 +138,19 @@ class Lasting(SessionCore):
         self.broken_at = None
         self.resumptions += 1
         self.replayed = self._take_connection(transport, rest, frames)
+        self._replayed_in_all += self.replayed
         self._take_names()
         if self.on_rejoined is not None:
             self.on_rejoined(self)
+
+    def _resumption_stats(self) -> dict[str, int]:
+        held, full = self.engine.replay_log
+        return {
+            "resumptions": self.resumptions,
+            "frames_sent_again": self._replayed_in_all,
+            "replay_log_bytes": held,
+            "replay_log_full_ms": int(full * 1000),
+        }
 
     async def _flush_channel(self, channel: Channel) -> None:
         """Wait until the peer's session has everything that was accepted on the channel: see `Channel.flush`."""

@@ -378,13 +378,7 @@ class Session(Lasting):
 
     def stats(self) -> dict[str, int]:
         """Counters since the session began: frames, messages and bytes each way, and what was refused, by name."""
-        held, full = self.engine.replay_log
-        return self.engine.counters | {
-            "resumptions": self.resumptions,
-            "frames_sent_again": self.replayed,
-            "replay_log_bytes": held,
-            "replay_log_full_ms": int(full * 1000),
-        }
+        return self.engine.counters | self._resumption_stats()
 
     @property
     def peer_going_away(self) -> bool:

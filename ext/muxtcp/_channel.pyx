@@ -644,6 +644,7 @@ cdef class Channel:
 
     @property
     def exception(self):
+        """Why the channel is over, when it did not end in good order; None otherwise."""
         return self.failure
 
     @property
