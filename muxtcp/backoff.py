@@ -1,7 +1,7 @@
 """Delays between attempts: each strategy is a callable that gives a fresh, endless iterator of seconds.
 
-    connect("tcp://db:7777", backoff=exponential(0.1, 30)) connect("tcp://db:7777", backoff=lambda: iter([0.0, 1.0,
-    5.0]))   # any callable of that kind; its end is the last attempt
+    connect("tcp://db:7777", backoff=exponential(0.1, 30))
+    connect("tcp://db:7777", backoff=lambda: iter([0.0, 1.0, 5.0]))  # any callable; its end is the last attempt
 
 Jitter is on by default: after a server restarts, clients without it come back all at the same moments (and with it, at
 `jitter=1.0`, the whole delay is random: "full jitter").

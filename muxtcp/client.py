@@ -103,8 +103,8 @@ def connect(
         async for session in connect("unix:///run/x.sock"):         # a new session after each loss
             try:
                 await work(session)
-            except SessionLost:
-                continue
+            except MuxError as error:    # lost, or SessionClosed or ChannelError when a server is restarted
+                print("trying again:", error)
 
     The first two dial once; with `backoff`, `max_attempts` or `max_elapsed` they go on until a session is up. The loop
     goes on for ever unless told otherwise; the session of an iteration is closed when its body ends, however it ends.
@@ -323,10 +323,11 @@ class Connector:
                 if not (persistent and self._policy.retry(error)):
                     self._change(State.FAILED, cause=error)
                     raise
-                await self._pause(error)
+                cause = error
             else:
                 self._began(session)
                 return session
+            await self._pause(cause)  # out here, or what interrupts it would be told as a consequence of the error
         self._change(State.STOPPED)
         return None
 
@@ -339,6 +340,7 @@ class Connector:
             failure = self._failure()
             self._change(State.FAILED, cause=failure)
             raise failure from cause
+        logger.info("attempt %d begins in %.1f s: %s", self._attempts + 1, delay, cause)
         self._change(State.WAITING, delay=delay, cause=cause)
         with suppress(TimeoutError):
             async with self._interruptible(delay):

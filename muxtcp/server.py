@@ -18,7 +18,7 @@ from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
 from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
-from muxtcp.session import Handler, MemoryBudget, Session
+from muxtcp.session import Handler, MemoryBudget, Session, check_meta
 from muxtcp.sockets import Address, listen, url
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ def serve(
         handler: called with each channel that a client opens, as a task of its own; None refuses them all.
         host: a name or address to listen on, at every place behind it; None or "" for all interfaces.
         port: 0 lets the system choose: see `Server.addresses`.
-        path: of a Unix socket, in place of a host. A socket file that is there already is replaced.
+        path: of a Unix socket, in place of a host. A socket file that is there already is replaced, and it is removed
+            when the server is closed.
         sock: a bound socket, in place of a host.
         ssl: a server's context; None for plain TCP.
         reuse_port: let several processes listen on the port.
@@ -81,14 +82,15 @@ def serve(
         max_parked: how many sessions may wait for their clients; beyond that the one that has waited longest goes.
         parked_memory: bytes that these may cost together; the same.
         on_session: sees each session before its first channel, with `peer_meta` and `peer_auth`. It refuses the client
-        by
-            raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with INTERNAL,
-            and is logged.
+            by raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with
+            INTERNAL, and is logged.
         signals: whether SIGTERM and SIGINT drain the server; a second one closes it at once. Only in the main thread.
         drain_timeout: seconds that `drain()` gives the open channels.
 
     Raises:
-        ValueError: the arguments do not name one place to listen on.
+        ValueError: the arguments do not name one place to listen on, "tls://" comes without `ssl`, or `meta` is too
+            large.
+        TypeError: `meta` is not text to text, or the port not an int.
 
     The server, when started, raises:
         OSError: a place cannot be listened on; the text names it.
@@ -96,11 +98,13 @@ def serve(
     check_key(psk)
     parking = Parking(resume, psk=psk, most=max_parked, memory=parked_memory)
     anywhere = host is None and path is None and sock is None
+    address = Address.of("" if anywhere else host, port, path, sock)
+    if address.tls and ssl is None:
+        raise ValueError(f"{host!r} needs ssl=, a context with the server's certificate")
+    check_meta(meta)  # or each handshake would fail of it
     config = config or Config()
     return Server(
-        listen=partial(
-            listen, Address.of("" if anywhere else host, port, path, sock), backlog=backlog, reuse_port=reuse_port
-        ),
+        listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port),
         new_session=partial(
             Session,
             client=False,

@@ -7,6 +7,7 @@ import random
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
+from copy import copy
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -52,7 +53,7 @@ class Priority(IntEnum):
     BULK = 3
 
 
-class Opening:
+class Opening(Coroutine[Any, Any, Channel]):
     """What `Session.open()` returns: await it for the channel, or enter it, which closes the channel at the end."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Channel]) -> None:
@@ -61,6 +62,15 @@ class Opening:
 
     def __await__(self) -> Generator[Any, None, Channel]:
         return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
 
     async def __aenter__(self) -> Channel:
         self._channel = await self._coroutine
@@ -79,9 +89,9 @@ class Session(Lasting):
     Args:
         client: whether this side dialled.
         config: limits and deadlines.
-        handler: called with each channel that the peer opens. An async function runs as a task of its own, and the
-            channel is closed when it returns; a plain function returns at once, usually after `channel.listen(...)`,
-            and the channel stays open until it is closed. None refuses every channel with NOT_FOUND.
+        handler: called with each channel that the peer opens. What is awaitable of what it returns, as with an async
+            function, runs as a task of its own, and the channel is closed when it ends; else, usually after
+            `channel.listen(...)`, the channel stays open until it is closed. None refuses every channel with NOT_FOUND.
         codec: turns messages into bytes and back, for every channel that is not opened with its own; None for bytes.
         meta: what the peer sees as `peer_meta`: text to text, at most 16 KiB with `auth`.
         auth: credentials that a client shows.
@@ -98,7 +108,8 @@ class Session(Lasting):
     Attributes:
         peer_meta: the peer's metadata, once the handshake has come.
         peer_auth: the credentials that a client showed, as bytes.
-        on_close: callables that are called with the session when it has ended.
+        on_close: callables that are called with the session when it ends; what they raise is logged. One that is
+            appended after the end is never called: look at `closed` first.
         is_client: whether this side dialled.
     """
 
@@ -160,7 +171,6 @@ class Session(Lasting):
         self.peer_auth = b""
         self.on_close: list[Callable[[Session], object]] = []
         self._handler = handler
-        self._runs_tasks = handler is not None and _is_async(handler)
         self._on_hello_hook = on_hello
         self._tasks: set[asyncio.Task[None]] = set()
         self._gone = loop.create_future()
@@ -195,6 +205,8 @@ class Session(Lasting):
         try:
             if self._on_hello_hook is not None:
                 await self._on_hello_hook(self)
+            if not self.closed:
+                self._accept()
         except HandshakeError as refusal:
             self._refuse(refusal)
         except Exception:
@@ -202,20 +214,26 @@ class Session(Lasting):
             self._refuse(HandshakeError(code=Code.INTERNAL, reason="admission failed"))
         else:
             if not self.closed:
-                granted, ticket = 0.0, b""
-                peer = self.engine.peer
-                assert peer is not None
-                if self._parking is not None and peer.resume_ms:
-                    granted, ticket = self._parking.admit(self, peer.resume_ms / 1000, peer.ticket)
-                    self.on_close.append(self._parking.forget)
-                self.engine.accept(self.meta, int(granted * 1000), ticket)
                 self._on_up()
                 self._turn()
 
+    def _accept(self) -> None:
+        peer, granted, ticket = self.engine.peer, 0.0, b""
+        assert peer is not None
+        if self._parking is not None and peer.resume_ms:
+            granted, ticket = self._parking.admit(self, peer.resume_ms / 1000, peer.ticket)
+            self.on_close.append(self._parking.forget)
+        self.engine.accept(self.meta, int(granted * 1000), ticket)
+
     def _refuse(self, refusal: HandshakeError) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        try:
             self.engine.refuse(refusal.code, refusal.reason, int((refusal.retry_after or 0) * 1000))
-            self._turn()
+        except Exception:
+            logger.exception("%r cannot be told: %s", self, refusal)
+            self.engine.refuse(Code.INTERNAL, "admission failed")
+        self._turn()
 
     def _on_up(self) -> None:
         peer = self.engine.peer
@@ -275,7 +293,7 @@ class Session(Lasting):
             if not self._up.done():
                 await self.established()
             if self.exception is not None:
-                raise self.exception
+                raise self._why_ended()
             if self._going_away or self.engine.peer_is_leaving:
                 raise SessionClosed(code=Code.SHUTDOWN, reason="no new channels", remote=not self._going_away)
             channel = self._open(name, meta, mode, *details)
@@ -287,41 +305,49 @@ class Session(Lasting):
         """Open a channel, send one message and its end, return the one message that comes back.
 
         Args:
-            timeout: seconds; also told to the peer as the channel's deadline.
+            timeout: seconds; also told to the peer as the channel's deadline, unless `deadline` says otherwise.
             options: as for `open()`.
 
         Raises:
             TimeoutError: the channel was then reset with TIMEOUT.
             ChannelRefused, ChannelReset, EndOfStream: the peer did not answer.
         """
-        async with asyncio.timeout(timeout) as limit, self.open(name, deadline=timeout, **options) as channel:
-            try:
-                await channel.send(message)
-                await channel.send_eof()
-                return await channel.recv()
-            except asyncio.CancelledError:
-                if limit.expired():
-                    await channel.reset(Code.TIMEOUT, f"no answer within {timeout:g} s")
-                raise
+        options.setdefault("deadline", timeout)
+        try:
+            async with asyncio.timeout(timeout) as limit, self.open(name, **options) as channel:
+                try:
+                    await channel.send(message)
+                    await channel.send_eof()
+                    return await channel.recv()
+                except asyncio.CancelledError:
+                    if limit.expired():
+                        await channel.reset(Code.TIMEOUT, f"no answer within {timeout:g} s")
+                    raise
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"no answer to {name!r} within {timeout:g} s") from error
+            raise
 
     def _on_channel(self, channel: Channel) -> None:
         if self._handler is None or self._going_away:
             channel._reset(Code.NOT_FOUND, f"no service {channel.name!r}")
-        elif self._runs_tasks:
-            self._spawn(self._serve(channel), f"handler of channel {channel.id} ({channel.name!r})")
-        else:
-            try:
-                self._handler(channel)
-            except Exception:
-                logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-                channel._reset(Code.INTERNAL, "the handler failed")
+            return
+        try:
+            running = self._handler(channel)
+        except Exception:
+            logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+            channel._reset(Code.INTERNAL, "the handler failed")
+            return
+        if inspect.isawaitable(running):
+            task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
+            if isinstance(running, Coroutine):
+                task.add_done_callback(lambda _: running.close())  # if cancelled before its first step, it never began
 
-    async def _serve(self, channel: Channel) -> None:
-        """Run the handler; whatever it does, the channel ends with it and the session goes on."""
-        assert self._handler is not None
+    async def _serve(self, channel: Channel, running: Awaitable[None]) -> None:
+        """Await the handler; whatever it does, the channel ends with it and the session goes on."""
         _serving.set(weakref.ref(channel))
         try:
-            await self._handler(channel)  # type: ignore[misc]
+            await running
         except asyncio.CancelledError:
             channel._reset(Code.CANCELLED, "the handler was cancelled")
             raise
@@ -338,10 +364,11 @@ class Session(Lasting):
         else:
             await channel.close()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @property
     def channels(self) -> list[Channel]:
@@ -353,7 +380,7 @@ class Session(Lasting):
     async def ping(self) -> float:
         """Seconds that a PING and its answer take now."""
         if self.exception is not None:
-            raise self.exception
+            raise self._why_ended()
         await self.established()
         started = self.clock()
         n = self.engine.ping(started)
@@ -464,6 +491,13 @@ class Session(Lasting):
             for task in left:
                 logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
 
+    def _why_ended(self) -> Exception:
+        """What ended the session, as a new object: one that is raised again keeps its old tracebacks."""
+        assert self.exception is not None
+        again = copy(self.exception)
+        again.__cause__ = self.exception.__cause__
+        return again
+
     def _on_ended(self) -> None:
         error = self.exception
         assert error is not None
@@ -478,7 +512,10 @@ class Session(Lasting):
                 task.cancel()
         callbacks, self.on_close = self.on_close, []  # they hold whom they tell, who may hold the session
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:
+                logger.exception("a callback in on_close of %r failed", self)
 
     def _on_disconnected(self) -> None:
         if not self._gone.done():
@@ -491,7 +528,6 @@ class Session(Lasting):
         await self.close()
 
 
-def _is_async(handler: Handler) -> bool:
-    """Whether calling it makes a coroutine: an async function, or an object whose `__call__` is one."""
-    function = getattr(handler, "func", handler)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+def check_meta(meta: Mapping[str, str] | None) -> None:
+    """Raise what a session with this metadata would: TypeError if it is not text to text, ValueError if too large."""
+    Engine(client=True, meta=dict(meta or {}))

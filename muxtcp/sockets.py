@@ -5,6 +5,7 @@ The same on every loop: uvloop has no happy eyeballs, and neither loop names the
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import struct
@@ -14,13 +15,15 @@ from itertools import zip_longest
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 try:
     import fcntl
     import termios
 except ImportError:  # not a Unix: how much the kernel holds of a connection cannot be asked there
     fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 STAGGER = 0.25  # seconds between the starts of two attempts in one dial: the figure of RFC 8305
 SCHEMES = {"tcp": False, "tls": True, "unix": False}  # and whether TLS is meant
@@ -52,6 +55,7 @@ class Address(NamedTuple):
 
         Raises:
             ValueError: none or more than one is named, or the URL or port is not valid.
+            TypeError: the port is not an int.
         """
         given = [name for name, value in (("a host", host), ("path=", path), ("sock=", sock)) if value is not None]
         if len(given) != 1:
@@ -69,13 +73,18 @@ class Address(NamedTuple):
             return cls._of_url(host)
         if port is None:
             raise ValueError(f"host {host!r} needs a port")
+        if not isinstance(port, int):
+            raise TypeError(f"a port is an int, not {port!r}")
         if not 0 <= port <= 65_535:
             raise ValueError(f"port {port} is not between 0 and 65535")
         return cls(host=host, port=port)
 
     @classmethod
     def _of_url(cls, url: str) -> "Address":
-        """An address written as tcp://host:port, tls://host:port or unix:///path; IPv6 hosts stand in brackets."""
+        """An address written as tcp://host:port, tls://host:port or unix:///path.
+
+        IPv6 hosts stand in brackets; in a path, what is special in a URL is written as %xx.
+        """
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -88,7 +97,7 @@ class Address(NamedTuple):
         if parts.scheme == "unix":
             if parts.netloc or not parts.path:
                 raise ValueError(f"bad address {url!r}: a Unix socket is written unix:///path")
-            return cls(path=parts.path)
+            return cls(path=os.fsdecode(unquote_to_bytes(parts.path)))
         if not parts.hostname or port is None or parts.path not in ("", "/"):
             raise ValueError(f"bad address {url!r}: it is written {parts.scheme}://host:port")
         return cls(host=parts.hostname, port=port, tls=SCHEMES[parts.scheme])
@@ -102,7 +111,7 @@ class Address(NamedTuple):
 def url(sock: socket.socket, *, tls: bool) -> str:
     """Where a listening socket can be reached, written so that `connect()` takes it."""
     if sock.family == socket.AF_UNIX:
-        return f"unix://{sock.getsockname()}"
+        return f"unix://{quote(os.fsencode(Path(sock.getsockname()).absolute()))}"
     return f"{'tls' if tls else 'tcp'}://{_text(sock.family, sock.getsockname())}"
 
 
@@ -222,7 +231,8 @@ async def listen(address: Address, *, backlog: int, reuse_port: bool = False) ->
     """Listening, non-blocking sockets at every place behind the address; the host None or "" means all interfaces.
 
     With port 0 the system chooses one, the same for all places. The file of a Unix socket that is there already is
-    replaced, as asyncio does it: at the start of a service it is what an earlier run left behind.
+    replaced, as asyncio does it: at the start of a service it is what an earlier run left behind. Closing the socket
+    removes its file.
 
     Raises:
         OSError: a place cannot be bound; the text names it.
@@ -255,9 +265,32 @@ async def listen(address: Address, *, backlog: int, reuse_port: bool = False) ->
     return sockets
 
 
+class UnixListener(socket.socket):
+    """A Unix socket that takes its file away when it is closed, unless another has been put in its place."""
+
+    _file: tuple[Path, os.stat_result] | None = None
+
+    def bind(self, place: Any) -> None:
+        """Bind to a path, and remember which file that made."""
+        super().bind(place)
+        path = Path(place).absolute()
+        self._file = path, path.stat()
+
+    def close(self) -> None:
+        """Remove the file, then close."""
+        if self._file is not None:
+            (path, ours), self._file = self._file, None
+            try:
+                if os.path.samestat(path.stat(), ours):
+                    path.unlink()
+            except OSError as error:
+                logger.info("the file of a socket was not removed: %s", error)
+        super().close()
+
+
 def _bound(family: socket.AddressFamily, place: Any, backlog: int, reuse_port: bool) -> socket.socket:
     """A listening socket at one place."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = (UnixListener if family == socket.AF_UNIX else socket.socket)(family, socket.SOCK_STREAM)
     try:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,7 +12,6 @@ import pytest
 import muxtcp
 from muxtcp import (
     Channel,
-    ChannelClosed,
     ChannelListener,
     ChannelRefused,
     ChannelReset,
@@ -208,8 +207,6 @@ async def test_half_close_leaves_the_other_direction_open(over: str) -> None:
         await theirs.send(b"answer")
         assert await ours.recv() == b"answer"
         await theirs.close()
-        with pytest.raises(ChannelClosed):
-            await theirs.send(b"more")
         with pytest.raises(EndOfStream):
             await ours.recv()
 
@@ -380,7 +377,7 @@ async def test_an_idle_reader_is_named_and_stats_count_in_bytes() -> None:
 @OVER
 async def test_a_request_has_a_deadline_and_its_channel_is_reset(over: str) -> None:
     async with joined(over) as (client, _, peer):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match="no answer to 'slow' within 0.05 s"):
             await client.request("slow", b"?", timeout=0.05)
         theirs = await peer.arrived.get()
         assert theirs.deadline is not None

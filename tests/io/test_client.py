@@ -1,8 +1,10 @@
 """connect() against real servers, over every kind of socket."""
 
 import asyncio
+import re
 import socket
 import ssl
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.tls import client_context, server_context
 
+import muxtcp
 from muxtcp import (
     Channel,
     ChannelRefused,
@@ -138,6 +141,15 @@ class TestHandshake:
                 await connect(server.addresses[0])
         assert "a bug" in caplog.text
 
+    async def test_a_refusal_that_cannot_be_told_refuses_with_internal(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def admit(session: Session) -> None:
+            raise HandshakeError(code=Code.BUSY, retry_after=-1)
+
+        async with serve(echo, "127.0.0.1", 0, on_session=admit) as server:
+            with pytest.raises(HandshakeError, match="INTERNAL"):
+                await connect(server.addresses[0])
+        assert "cannot be told: handshake refused: BUSY (0x12) (retry after -1 s)" in caplog.text
+
     async def test_a_server_that_says_nothing(self) -> None:
         async with plain_server(b"") as address:
             with pytest.raises((TimeoutError, MuxError)):
@@ -219,6 +231,35 @@ class TestReconnection:
             server = await serve(echo, "127.0.0.1", port)
         await server.close()
         assert rounds == 2
+
+    async def test_the_recipe_of_the_readme_outlives_a_server_that_restarts_in_good_order(self) -> None:
+        readme = (Path(__file__).parents[2] / "README.md").read_text()
+        [recipe] = re.findall(r"```python\n(async for .*?)```", readme, re.DOTALL)
+
+        async def work(session: Session) -> None:
+            async with session.open("echo") as channel:
+                while True:
+                    await channel.send(b"x")
+                    assert await channel.recv() == b"x"
+                    working.set()
+
+        working = asyncio.Event()
+        server = await serve(echo, "127.0.0.1", 0, config=Config(close_timeout=0.05))
+        names = {"muxtcp": muxtcp, "work": work}
+        recipe = recipe.replace("tcp://feeds.example:7777", server.addresses[0])
+        exec("async def client():\n" + textwrap.indent(recipe, "    "), names)
+        client = asyncio.create_task(names["client"]())
+        for _ in range(2):
+            await working.wait()
+            [address] = server.addresses
+            await server.close()
+            working.clear()
+            server = await serve(echo, address, config=Config(close_timeout=0.05))
+        await asyncio.wait([client, asyncio.create_task(working.wait())], return_when=asyncio.FIRST_COMPLETED)
+        assert not client.done()
+        client.cancel()
+        await asyncio.wait([client])
+        await server.close()
 
     async def test_gives_up_and_says_how_often_it_tried(self) -> None:
         with pytest.raises(ReconnectFailed, match="gave up after 3 attempts") as caught:

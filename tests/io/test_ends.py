@@ -2,7 +2,7 @@
 
 import pytest
 
-from muxtcp import Channel, ChannelReset, EndOfStream, codecs
+from muxtcp import Channel, ChannelClosed, ChannelReset, EndOfStream, codecs
 from muxtcp.testing import pair
 
 
@@ -22,6 +22,16 @@ async def test_an_end_stays_an_end_when_a_reset_follows() -> None:
         with pytest.raises(ChannelReset):
             await channel.send(b"more")
         with pytest.raises(EndOfStream):
+            await channel.recv()
+
+
+async def test_a_channel_that_this_side_closed_says_so() -> None:
+    async with pair() as link:
+        channel = await link.client.open("short")
+        await channel.close()
+        with pytest.raises(ChannelClosed):
+            await channel.send(b"more")
+        with pytest.raises(ChannelClosed):
             await channel.recv()
 
 

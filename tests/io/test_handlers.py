@@ -1,10 +1,14 @@
 """Handlers: what they may do, and what becomes of their channel and session."""
 
 import asyncio
+import gc
+from collections.abc import Awaitable
+from functools import partial
 
 import pytest
 
-from muxtcp import Channel, ChannelReset, Code, EndOfStream, SessionClosed, connect, serve
+from muxtcp import Channel, ChannelReset, Code, EndOfStream, Session, SessionClosed, connect, serve
+from muxtcp.session import Handler
 from muxtcp.testing import pair
 
 
@@ -41,6 +45,61 @@ async def test_what_fails_upstream_is_not_taken_for_the_end_of_the_handlers_own_
                 await p.client.request("work", b"1")
             assert caught.value.code is Code.INTERNAL
     assert "the handler of channel 1 ('work') failed" in caplog.text
+
+
+async def answer(greeting: bytes, channel: Channel) -> None:
+    await channel.send(greeting)
+
+
+class Service:
+    async def greet(self, channel: Channel) -> None:
+        await answer(b"hello", channel)
+
+    __call__ = greet
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda channel: answer(b"hello", channel), partial(answer, b"hello"), Service(), Service().greet],
+    ids=["lambda", "partial", "object", "method"],
+)
+async def test_what_a_handler_returns_is_awaited(handler: Handler) -> None:
+    async with pair(handler) as p:
+        assert await p.client.request("greet", b"") == b"hello"
+
+
+async def test_a_handler_whose_session_ends_before_its_first_step_never_begins() -> None:
+    begun: list[str] = []
+
+    async def begin(channel: Channel) -> None:
+        begun.append(channel.name)
+
+    def handler(channel: Channel) -> Awaitable[None]:
+        channel.session.abort()
+        return begin(channel)  # a coroutine that is dropped without a word would warn, which fails the test
+
+    async with pair(handler) as p:
+        await p.client.open("late")
+        await p.server.wait_closed()
+    gc.collect()
+    assert not begun
+
+
+async def test_a_callback_of_on_close_that_raises_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(session: Session) -> None:
+        raise ZeroDivisionError("as planned")
+
+    async def admit(session: Session) -> None:
+        session.on_close.append(fails)
+
+    told: list[Session] = []
+    server = await serve(None, "127.0.0.1", 0, on_session=admit)
+    async with connect(server.addresses[0]) as session:
+        session.on_close += [fails, told.append]
+    assert told == [session]
+    await server.close()
+    assert not server.sessions
+    assert caplog.text.count("a callback in on_close of <Session") == 2
 
 
 class TestEnds:

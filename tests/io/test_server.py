@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -75,11 +76,38 @@ class TestStart:
 
     @pytest.mark.parametrize(
         ("arguments", "finding"),
-        [({"port": 1, "path": "/x"}, "port 1 goes with a host"), ({"host": "h"}, "host 'h' needs a port")],
+        [
+            ({"port": 1, "path": "/x"}, "port 1 goes with a host"),
+            ({"host": "h"}, "host 'h' needs a port"),
+            ({"host": "tls://h:1"}, "'tls://h:1' needs ssl=, a context with the server's certificate"),
+            ({"host": "h", "port": 1, "meta": {"a": "x" * 20_000}}, "a handshake of 20,0.. bytes, over 16,384"),
+        ],
     )
     def test_arguments_that_make_no_sense(self, arguments, finding: str) -> None:
         with pytest.raises(ValueError, match=finding):
             serve(echo, **arguments)
+
+    def test_meta_is_text(self) -> None:
+        with pytest.raises(TypeError, match="meta maps str to str, not 'a' to 1"):
+            serve(echo, "127.0.0.1", 0, meta={"a": 1})  # type: ignore[dict-item]
+
+    @pytest.mark.parametrize("name", ["relative.sock", "a#b c?d%20e.sock", "\udcff.sock"])
+    async def test_a_unix_socket_is_reached_by_its_address_and_removed(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        async with serve(echo, path=name) as server, connect(server.addresses[0]) as session:
+            assert await session.ping() >= 0
+        assert not (tmp_path / name).exists()
+
+    async def test_a_unix_socket_that_another_has_replaced_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.sock"
+        async with serve(echo, path=path):
+            later = await serve(echo, path=path)
+        async with connect(path=path) as session:
+            assert await session.ping() >= 0
+        path.unlink()
+        await later.close()
 
     async def test_serve_forever_ends_when_closed(self) -> None:
         server = serve(echo, "127.0.0.1", 0)

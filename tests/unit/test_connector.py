@@ -256,6 +256,25 @@ class TestInterruptions:
         assert waiting.cancelled()
         assert rig.connector.state is State.DISCONNECTED
 
+    async def test_cancelling_a_wait_is_no_consequence_of_the_attempt_before(self) -> None:
+        rig = Rig(REFUSED, backoff=lambda: iter([3600.0]))
+
+        async def wait() -> None:
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await rig.connector
+            assert caught.value.__context__ is None
+
+        waiting = asyncio.create_task(wait())
+        await rig.reaches(State.WAITING)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await waiting
+
+    async def test_each_wait_is_logged_with_its_cause(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "muxtcp")
+        await Rig(REFUSED, FakeSession(), backoff=lambda: iter([0.01])).connector
+        assert f"attempt 2 begins in 0.0 s: {REFUSED}" in caplog.text
+
     async def test_a_stopped_connector_stays_stopped(self) -> None:
         rig = Rig()
         rig.connector.stop()

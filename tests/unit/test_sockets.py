@@ -23,6 +23,7 @@ from muxtcp.sockets import Address, dial, listen, unacknowledged, url
         (("tls://h:1/", None, None, None), Address(host="h", port=1, tls=True), "h:1"),
         (("tcp://[::1]:1", None, None, None), Address(host="::1", port=1), "[::1]:1"),
         (("unix:///run/x.sock", None, None, None), Address(path="/run/x.sock"), "/run/x.sock"),
+        (("unix:///run/a%23b%20c.sock", None, None, None), Address(path="/run/a#b c.sock"), "/run/a#b c.sock"),
     ],
 )
 def test_addresses(arguments, expected: Address, text: str) -> None:
@@ -37,6 +38,7 @@ def test_addresses(arguments, expected: Address, text: str) -> None:
         (("h", 1, "/x", None), "one of a host, path= and sock= is needed, not a host and path="),
         ((None, 1, "/x", None), "port 1 goes with a host, not with path="),
         (("h", None, None, None), "host 'h' needs a port"),
+        (("h", -1, None, None), "port -1 is not between 0 and 65535"),
         (("h", 65_536, None, None), "port 65536 is not between 0 and 65535"),
         (("tcp://h:1", 1, None, None), "the port belongs into the URL 'tcp://h:1', not beside it"),
         (("http://h:1", None, None, None), "bad address 'http://h:1': it begins with tcp://, tls:// or unix://"),
@@ -51,6 +53,11 @@ def test_addresses(arguments, expected: Address, text: str) -> None:
 def test_bad_addresses(arguments, finding: str) -> None:
     with pytest.raises(ValueError, match=f"^{finding}$"):
         Address.of(*arguments)
+
+
+def test_a_port_is_a_number() -> None:
+    with pytest.raises(TypeError, match="a port is an int, not '7777'"):
+        Address.of("h", "7777", None, None)  # type: ignore[arg-type]
 
 
 async def exchange(listener: socket.socket, address: Address) -> None:
@@ -73,7 +80,10 @@ async def test_listen_and_dial_over_tcp() -> None:
 
 async def test_listen_and_dial_over_a_unix_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "x.sock")
-    for _ in range(2):  # the second replaces the file that the first left
+    left_behind = socket.socket(socket.AF_UNIX)
+    left_behind.bind(path)
+    left_behind.close()
+    for _ in range(2):
         [listener] = await listen(Address(path=path), backlog=5)
         with listener:
             assert url(listener, tls=True) == f"unix://{path}"
