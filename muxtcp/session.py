@@ -1,12 +1,9 @@
 """Session: what a user holds for one peer, on either side."""
 
 import asyncio
-import inspect
 import logging
 import random
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from contextvars import ContextVar
 from copy import copy
 from enum import IntEnum
 from types import TracebackType
@@ -17,16 +14,14 @@ from muxtcp._engine import Engine, MemoryBudget
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import (
-    ChannelError,
     Code,
-    EndOfStream,
     HandshakeError,
-    MuxError,
     SessionClosed,
 )
 from muxtcp.lasting import Lasting
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
+from muxtcp.serving import Handler, Serving, served_channel
 
 __all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session"]
 
@@ -38,10 +33,6 @@ REPLAY_BUDGET = MemoryBudget(256 << 20)
 NO_PARKING = Parking(0.0)
 
 Mode = Literal["rw", "r", "w"]
-Handler = Callable[[Channel], Awaitable[None] | None]
-
-# The channel whose handler runs, also in the tasks that it starts. Weak: some of those outlive the channel by far.
-_serving: ContextVar[Callable[[], Channel | None]] = ContextVar("_serving", default=lambda: None)
 
 
 class Priority(IntEnum):
@@ -83,7 +74,7 @@ class Opening(Coroutine[Any, Any, Channel]):
         await self._channel.__aexit__(kind, value, traceback)
 
 
-class Session(Lasting):
+class Session(Serving):
     """One session with one peer. `connect()` and `serve()` make them.
 
     Args:
@@ -170,12 +161,9 @@ class Session(Lasting):
         self.peer_meta: dict[str, str] = {}
         self.peer_auth = b""
         self.on_close: list[Callable[[Session], object]] = []
-        self._handler = handler
         self._on_hello_hook = on_hello
-        self._tasks: set[asyncio.Task[None]] = set()
         self._gone = loop.create_future()
         self._pings: dict[int, asyncio.Future[None]] = {}
-        self._going_away = False
 
     def __repr__(self) -> str:
         state = (
@@ -328,48 +316,6 @@ class Session(Lasting):
                 raise TimeoutError(f"no answer to {name!r} within {timeout:g} s") from error
             raise
 
-    def _on_channel(self, channel: Channel) -> None:
-        if self._handler is None or self._going_away:
-            channel._reset(Code.NOT_FOUND, f"no service {channel.name!r}")
-            return
-        try:
-            running = self._handler(channel)
-        except Exception:
-            logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-            channel._reset(Code.INTERNAL, "the handler failed")
-            return
-        if inspect.isawaitable(running):
-            task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
-            if isinstance(running, Coroutine):
-                task.add_done_callback(lambda _: running.close())  # if cancelled before its first step, it never began
-
-    async def _serve(self, channel: Channel, running: Awaitable[None]) -> None:
-        """Await the handler; whatever it does, the channel ends with it and the session goes on."""
-        _serving.set(weakref.ref(channel))
-        try:
-            await running
-        except asyncio.CancelledError:
-            channel._reset(Code.CANCELLED, "the handler was cancelled")
-            raise
-        except Exception as error:
-            own = isinstance(error, ChannelError) and (error._session, error.channel_id) == (id(self), channel.id)
-            if own and isinstance(error, EndOfStream):
-                await channel.close()  # as after `async for`: what it sent still arrives
-            elif own:
-                channel._reset(Code.CANCELLED, "the handler gave up")
-            else:
-                if not (self.closed and isinstance(error, MuxError)):
-                    logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-                channel._reset(Code.INTERNAL, "the handler failed")
-        else:
-            await channel.close()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = self.loop.create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
     @property
     def channels(self) -> list[Channel]:
         """The channels that are open now, opened by either side."""
@@ -436,7 +382,7 @@ class Session(Lasting):
         if not self._going_away:
             self._going_away = True
             self.engine.go_away(code, reason)
-        own = _serving.get()()
+        own = served_channel()
         if own is None or own.session is not self:
             await self._until_quiet()
             return

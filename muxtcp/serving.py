@@ -1,0 +1,77 @@
+"""Handlers: what a session does with the channels that the peer opens."""
+
+import asyncio
+import inspect
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+from muxtcp._channel import Channel
+from muxtcp.errors import ChannelError, Code, EndOfStream, MuxError
+from muxtcp.lasting import Lasting
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Channel], Awaitable[None] | None]
+
+# The channel whose handler runs, also in the tasks that it starts. Weak: some of those outlive the channel by far.
+_serving: ContextVar[Callable[[], Channel | None]] = ContextVar("_serving", default=lambda: None)
+
+
+def served_channel() -> Channel | None:
+    """The channel whose handler is calling, if one is."""
+    return _serving.get()()
+
+
+class Serving(Lasting):
+    """A session that gives each channel of the peer to a handler, as a task of its own where it wants one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._handler: Handler | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._going_away = False
+
+    def _on_channel(self, channel: Channel) -> None:
+        if self._handler is None or self._going_away:
+            channel._reset(Code.NOT_FOUND, f"no service {channel.name!r}")
+            return
+        try:
+            running = self._handler(channel)
+        except Exception:
+            logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+            channel._reset(Code.INTERNAL, "the handler failed")
+            return
+        if inspect.isawaitable(running):
+            task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
+            if isinstance(running, Coroutine):
+                task.add_done_callback(lambda _: running.close())  # if cancelled before its first step, it never began
+
+    async def _serve(self, channel: Channel, running: Awaitable[None]) -> None:
+        """Await the handler; whatever it does, the channel ends with it and the session goes on."""
+        _serving.set(weakref.ref(channel))
+        try:
+            await running
+        except asyncio.CancelledError:
+            channel._reset(Code.CANCELLED, "the handler was cancelled")
+            raise
+        except Exception as error:
+            own = isinstance(error, ChannelError) and (error._session, error.channel_id) == (id(self), channel.id)
+            if own and isinstance(error, EndOfStream):
+                await channel.close()  # as after `async for`: what it sent still arrives
+            elif own:
+                channel._reset(Code.CANCELLED, "the handler gave up")
+            else:
+                if not (self.exception is not None and isinstance(error, MuxError)):
+                    logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
+                channel._reset(Code.INTERNAL, "the handler failed")
+        else:
+            await channel.close()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self.loop.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
