@@ -16,7 +16,7 @@ from muxtcp._protocol import MuxProtocol
 from muxtcp._session import SessionCore
 from muxtcp.codecs import Codec
 from muxtcp.config import Config
-from muxtcp.errors import Code, SessionClosed, SessionLost
+from muxtcp.errors import Code, HandshakeError, SessionClosed, SessionLost
 from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Malformed, Ticket, Why
 
 
@@ -95,9 +95,12 @@ class Lasting(SessionCore):
             self.ssl_object = self.transport.get_extra_info("ssl_object")
 
     def _know_again(self, peer: Peer) -> None:
-        """Keep what shows each side to the other. Raises HandshakeError when they have different keys."""
+        """Keep what shows each side to the other. Raises HandshakeError when that cannot be."""
         if self._nonce:
-            self.ticket = Ticket.of_welcome(peer.ticket, self._nonce, self._psk)
+            try:
+                self.ticket = Ticket.of_welcome(peer.ticket, self._nonce, self._psk)
+            except Malformed as error:
+                raise HandshakeError(code=Code.BAD_PARAMETER, reason=f"the server's ticket: {error}") from error
             self.granted = peer.resume_ms / 1000
         self.ticket.seal(self.engine.limits)
 
@@ -193,7 +196,7 @@ class Lasting(SessionCore):
                 self._turn()  # RESUME_CONFIRM goes before whatever the session that lasts has to say
                 self._hand_over(self._guest.session, frames)
         except Failed as failure:
-            self._refused(failure, by_server=record == RESUME_FAILED)
+            self._refused(failure, record)
         except Malformed as error:
             self.engine.close(Code.BAD_FRAME, str(error))
 
@@ -205,13 +208,17 @@ class Lasting(SessionCore):
             self.refusal = failure
             self._lot.refused(failure)
             self.engine.answer_resume(RESUME_FAILED, failure.record())
+            if self._host.fenced:
+                self._host.session._give_up(str(failure))
 
-    def _refused(self, failure: Failed, *, by_server: bool) -> None:
+    def _refused(self, failure: Failed, record: int) -> None:
         self.refusal = failure
-        if by_server and self._falls_back and failure.why is not Why.BUSY:
+        if record == RESUME_FAILED and self._falls_back and failure.why is not Why.BUSY:
             self.engine.greet_anew()
             return
-        if not self._up.done():
+        if record == RESUME_CONFIRM:
+            self._lot.refused(failure)
+        elif not self._up.done():
             self._up.set_exception(failure)
             self._up.exception()  # whether anyone waits for it is the caller's business
         self.engine.close(Code.CANCELLED, str(failure))

@@ -149,10 +149,13 @@ class Ticket:
 
         Raises:
             HandshakeError: the two do not have the same pre-shared key.
+            Malformed: it has other fields.
         """
         fields = Fields(wire)
         name, incarnation, peer_nonce = fields.bytes(ID), fields.bytes(INCARNATION), fields.bytes(NONCE)
         derived = fields.number()
+        if derived > 1:
+            raise Malformed(f"a secret of kind {derived}")
         sent = fields.bytes(0 if derived else KEY)
         check = fields.bytes(CHECK)
         fields.end()
@@ -166,7 +169,8 @@ class Ticket:
             )
         secret = sent if psk is None else _derive(psk, nonce + peer_nonce, name + incarnation)
         if not hmac.compare_digest(check, _check(secret)):
-            raise HandshakeError(code=Code.UNAUTHENTICATED, reason="the server has another pre-shared key (psk=)")
+            wrong = "has another pre-shared key (psk=)" if derived else "sent a secret that its own check contradicts"
+            raise HandshakeError(code=Code.UNAUTHENTICATED, reason=f"the server {wrong}")
         return cls(name, incarnation, secret)
 
     def seal(self, parameters: bytes) -> None:
@@ -304,6 +308,9 @@ class Host(Generic[S]):
     Args:
         engine: the one of the new connection.
         find: gives the session of an incarnation and id, or raises `Failed`.
+
+    Attributes:
+        fenced: whether the session was taken from its connection: a failure after that is the end of it.
     """
 
     def __init__(self, engine: Engine, find: Callable[[bytes, bytes], S]) -> None:
@@ -311,6 +318,7 @@ class Host(Generic[S]):
         self._find = find
         self._question: Question
         self.session: S
+        self.fenced = False
 
     def asked(self, fields: bytes) -> None:
         """RESUME has come: judge, fence, and only then look where the session is; answer RESUME_OK.
@@ -324,6 +332,8 @@ class Host(Generic[S]):
         self.session.ticket.judge(self._question)
         self.session.ticket.take(self._question)
         self.session.fence()
+        self._find(self._question.incarnation, self._question.id)  # what has no connection may be given up at once
+        self.fenced = True
         _judge(self.session, self._question.position)
         self._engine.answer_resume(RESUME_OK, self.session.ticket.answer(self._question, self.session.engine.position))
 

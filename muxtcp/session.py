@@ -151,7 +151,7 @@ class Session(Serving):
             replay_budget=replay_budget,
             resumption=None if guest is None else guest.question,
         )
-        lot = parking or NO_PARKING
+        lot = NO_PARKING if parking is None else parking  # an empty one is false
         super().__init__(
             engine, loop, config, resolve(codec), guest=guest, falls_back=falls_back, lot=lot, nonce=nonce, psk=psk
         )
@@ -428,8 +428,6 @@ class Session(Serving):
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone and the handlers have ended, for which they have `close_timeout`."""
-        if self.transport is None and self.closed and not self._gone.done():
-            self._gone.set_result(None)  # it never had a connection
         await asyncio.shield(self._gone)
         others = self._tasks - {asyncio.current_task()}
         if others:
@@ -450,6 +448,8 @@ class Session(Serving):
         if not self._up.done():
             self._up.set_exception(error)
             self._up.exception()  # whether anyone waits for it is the caller's business
+        if not self.connected:
+            self._on_disconnected()  # it had no connection yet, or lost it before
         for waiter in self._pings.values():
             if not waiter.done():
                 waiter.set_exception(error)

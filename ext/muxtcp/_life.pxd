@@ -109,6 +109,9 @@ cdef class Life(Output):
     cdef readonly int ending
     cdef char reason[256]
     cdef size_t reason_size
+    cdef char farewell[256]         # what our GOAWAY says while the session goes on; it may have to be said again
+    cdef size_t farewell_size
+    cdef uint64_t farewell_code
     cdef int goodbye                # what is written last
     cdef uint64_t retry_after       # ms, of our REFUSED
     cdef uint64_t peer_code         # of the peer's GOAWAY
@@ -154,11 +157,12 @@ cdef class Life(Output):
     cdef void come_up(self) noexcept nogil
     cdef void announce_end(self, uint64_t code, const char *reason, size_t size) noexcept nogil
     cdef void close_session(self, uint64_t code, const char *reason, size_t size) noexcept nogil
+    cdef int last_words(self) noexcept nogil                            # what is said at an end that we decide
     cdef int violation(self, uint64_t code, const char *format, uint64_t first, uint64_t second) noexcept nogil  # False
     cdef void end_session(self, uint64_t code, int ending, int goodbye) noexcept nogil
     cdef void keep_reason(self, const char *reason, size_t size) noexcept nogil
     # records
     cdef int put_preface(self) except -1
     cdef int put_record(self, int kind, int count, uint64_t first, uint64_t second) except -1
-    cdef int put_words(self, int kind, uint64_t first, uint64_t second) except -1
+    cdef int put_words(self, int kind, uint64_t first, uint64_t second, const char *reason, size_t size) except -1
     cdef int put_goodbye(self) except -1

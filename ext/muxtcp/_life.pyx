@@ -461,25 +461,27 @@ cdef class Life(Output):
         self.put(0, 0, payload, end - payload)
         return 0
 
-    cdef int put_words(self, int kind, uint64_t first, uint64_t second) except -1:
+    cdef int put_words(self, int kind, uint64_t first, uint64_t second, const char *reason, size_t size) except -1:
         """GOAWAY or REFUSED: two numbers and the reason."""
         cdef char payload[1 + 2 * MAX_VARINT_BYTES + 256]
         cdef char *end = write_varint(write_varint(payload + 1, first), second)
         payload[0] = kind
-        memcpy(end, self.reason, self.reason_size)
-        end += self.reason_size
+        memcpy(end, reason, size)
+        end += size
         self.put(0, 0, payload, end - payload)
         return 0
 
     cdef int put_goodbye(self) except -1:
         cdef uint64_t newest = self.next_remote - 2 if self.next_remote > 2 else 0
-        if self.phase != OVER or self.goodbye == SAY_GOAWAY:
-            self.put_words(_wire.GOAWAY, min(self.last_served, newest), self.code)
-            if self.phase == OVER and self.log.on:
+        if self.phase != OVER:
+            self.put_words(_wire.GOAWAY, min(self.last_served, newest), self.farewell_code, self.farewell, self.farewell_size)
+        elif self.goodbye == SAY_GOAWAY:
+            self.put_words(_wire.GOAWAY, min(self.last_served, newest), self.code, self.reason, self.reason_size)
+            if self.log.on:
                 self.put_record(_wire.END, 0, 0, 0)
         elif self.goodbye == SAY_REFUSED:
             self.put_preface()
-            self.put_words(_wire.REFUSED, self.code, self.retry_after)
+            self.put_words(_wire.REFUSED, self.code, self.retry_after, self.reason, self.reason_size)
         elif self.goodbye in (SAY_TEXT, SAY_HTTP):
             answer = HTTP_ANSWER if self.goodbye == SAY_HTTP else TEXT_ANSWER
             self.reserve(len(answer))
@@ -493,6 +495,8 @@ cdef class Life(Output):
             self.going_away = True
             self.code = code
             self.keep_reason(reason, size)
+            memcpy(self.farewell, self.reason, self.reason_size)
+            self.farewell_code, self.farewell_size = code, self.reason_size
             self.last_served = self.next_remote - 2 if self.next_remote > 2 else 0
             self.slots |= GOAWAY_SLOT
 
@@ -509,14 +513,20 @@ cdef class Life(Output):
         if self.phase == OVER:
             return
         self.keep_reason(reason, size)
-        self.end_session(code, BY_US, SAY_GOAWAY if self.phase == UP else SAY_NOTHING if self.client else SAY_REFUSED)
+        self.end_session(code, BY_US, self.last_words())
+
+    cdef int last_words(self) noexcept nogil:
+        if self.phase == UP:
+            return SAY_GOAWAY
+        # A client that has proven itself takes REFUSED for a violation, and may have done so by now.
+        return SAY_NOTHING if self.client or self.phase >= PROVING else SAY_REFUSED
 
     cdef int violation(self, uint64_t code, const char *format, uint64_t first, uint64_t second) noexcept nogil:
         self.reason_size = min(
             <size_t>snprintf(self.reason, sizeof(self.reason), format, <unsigned long long>first, <unsigned long long>second),
             sizeof(self.reason) - 1,
         )
-        self.end_session(code, BY_US, SAY_GOAWAY if self.phase == UP else SAY_NOTHING if self.client else SAY_REFUSED)
+        self.end_session(code, BY_US, self.last_words())
         return False
 
     cdef void end_session(self, uint64_t code, int ending, int goodbye) noexcept nogil:

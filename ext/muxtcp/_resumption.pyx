@@ -34,6 +34,9 @@ cdef class Resumable(Machine):
     def answer_resume(self, record, bytes payload not None):
         if self.phase != ADMITTING or self.greeting != NULL:
             raise illegal("there is no RESUME to answer")
+        if self.end > self.start:
+            self.violation(_wire.EARLY_FRAME, "bytes before RESUME was answered", 0, 0)
+            return
         self.say(record, payload)
         self.phase = PROVING if record == _wire.RESUME_OK else GREETING
 

@@ -448,7 +448,7 @@ cdef class SessionCore(ChannelHost):
         if self.quiet.done():
             return
         written = not engine.has_output() and engine.log.count == 0 and not engine.held_back & PARTED
-        if engine.phase == OVER or self._in_use() == 0 and written:
+        if self.failure is not None or engine.phase == OVER or self._in_use() == 0 and written:
             self.quiet.set_result(None)
 
     async def _until_quiet(self):

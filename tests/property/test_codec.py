@@ -47,12 +47,14 @@ def test_open_payload(opening: dict[str, Any]) -> None:
             "keepalive": strategies.numbers,
             "meta": strategies.meta,
             "auth": st.binary(max_size=50),
+            "ticket": st.binary(min_size=16, max_size=16),
+            "replay_limit": st.integers(0, MAX_LIMIT),
         },
     )
 )
 def test_parameters(given_parameters: dict[str, Any]) -> None:
     frame, _ = frames.take_frame(frames.hello(**given_parameters))
-    expected = {**frames.DEFAULTS, "meta": {}, "auth": b"", **given_parameters}
+    expected = {**frames.DEFAULTS, "meta": {}, "auth": b"", "ticket": b"", **given_parameters}
     assert frame.fields == {"record": "HELLO", "version": [1, 1], **expected}
 
 

@@ -21,9 +21,12 @@ class Kind(IntEnum):
 
 
 class Record(IntEnum):
-    HELLO, WELCOME, REFUSED = 1, 2, 3
-    PING, PONG, GOAWAY, SESSION_CREDIT, SESSION_BLOCKED = 8, 9, 10, 11, 12
-    CHANNEL_CREDIT = 14
+    HELLO, WELCOME, REFUSED, RESUME, RESUME_OK, RESUME_CONFIRM, RESUME_FAILED = range(1, 8)
+    PING, PONG, GOAWAY, SESSION_CREDIT, SESSION_BLOCKED, ACK, CHANNEL_CREDIT, END = range(8, 16)
+
+
+class Why(IntEnum):
+    UNKNOWN, EXPIRED, WRONG_INCARNATION, STALE_GENERATION, POSITION_LOST, DIVERGED, DENIED, BUSY = range(1, 9)
 
 
 class Code(IntEnum):
@@ -126,20 +129,28 @@ def record(kind: int, payload: bytes = b"") -> bytes:
 
 
 NUMBERS = {2: "max_frame", 3: "max_message", 4: "channel_limit", 5: "session_limit", 6: "max_channels",
-           7: "keepalive", 8: "resume"}  # fmt: skip
-RANGES = {2: (16_384, 16_777_216), 3: (1_024, 2**40), 4: (0, MAX_LIMIT), 5: (0, MAX_LIMIT), 6: (0, MAX_LIMIT)}
+           7: "keepalive", 8: "resume", 12: "replay_limit"}  # fmt: skip
+RANGES = {2: (16_384, 16_777_216), 3: (1_024, 2**40), 4: (0, MAX_LIMIT), 5: (0, MAX_LIMIT), 6: (0, MAX_LIMIT),
+          12: (0, MAX_LIMIT)}  # fmt: skip
 DEFAULTS = {"max_frame": 65_536, "max_message": 1_048_576, "channel_limit": 262_144, "session_limit": 262_144,
-            "max_channels": 1_024, "keepalive": 0, "resume": 0}  # fmt: skip
+            "max_channels": 1_024, "keepalive": 0, "resume": 0, "replay_limit": 0}  # fmt: skip
+TICKETS = {Record.HELLO: (16,), Record.WELCOME: (57, 89)}  # how many bytes a ticket has
 
 
 def parameters(
-    versions: Iterable[int], *, meta: Mapping[str, str] | None = None, auth: bytes = b"", **given: int
+    versions: Iterable[int],
+    *,
+    meta: Mapping[str, str] | None = None,
+    auth: bytes = b"",
+    ticket: bytes = b"",
+    **given: int,
 ) -> bytes:
     values = [(1, b"".join(map(varint, versions)))]
     values += [(number, varint(given[name])) for number, name in NUMBERS.items() if name in given]
     values += [(9, pairs(meta))] if meta else []
     values += [(10, auth)] if auth else []
-    return fields(values)
+    values += [(11, ticket)] if ticket else []
+    return fields(sorted(values))
 
 
 def hello(lowest: int = 1, highest: int = 1, **rest: Any) -> bytes:
@@ -176,6 +187,50 @@ def session_blocked(limit: int, need: int) -> bytes:
 
 def channel_credit(limit: int) -> bytes:
     return record(Record.CHANNEL_CREDIT, varint(limit))
+
+
+def resume(said: bytes, mac: bytes) -> bytes:
+    return record(Record.RESUME, said + mac)
+
+
+def resume_said(
+    id: bytes,  # noqa: A002 - the name of the field
+    incarnation: bytes,
+    generation: int,
+    nonce: bytes,
+    position: tuple[int, int, int],
+    limits: bytes,
+    version: int = 1,
+) -> bytes:
+    """The fields of RESUME before its mac; a position is frames, bytes, oldest."""
+    numbers = b"".join(map(varint, position))
+    return varint(version) + id + incarnation + varint(generation) + nonce + numbers + limits
+
+
+def resume_ok_said(generation: int, nonce: bytes, position: tuple[int, int, int]) -> bytes:
+    """The fields of RESUME_OK before its mac."""
+    return varint(generation) + nonce + b"".join(map(varint, position))
+
+
+def resume_ok(said: bytes, mac: bytes) -> bytes:
+    return record(Record.RESUME_OK, said + mac)
+
+
+def resume_confirm(mac: bytes) -> bytes:
+    return record(Record.RESUME_CONFIRM, mac)
+
+
+def resume_failed(why: int, retry_after: int = 0, known: tuple[int, int] | None = None) -> bytes:
+    numbers = (why, retry_after, 0) if known is None else (why, retry_after, 1, *known)
+    return record(Record.RESUME_FAILED, b"".join(map(varint, numbers)))
+
+
+def ack(frames: int) -> bytes:
+    return record(Record.ACK, varint(frames))
+
+
+def end() -> bytes:
+    return record(Record.END)
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------
@@ -298,7 +353,7 @@ def read_parameters(payload: bytes, record: Record) -> dict[str, Any]:
         raise Violation(Code.BAD_PARAMETER, f"ids {numbers} do not increase")
     if 1 not in numbers:
         raise Violation(Code.BAD_PARAMETER, "no version")
-    result: dict[str, Any] = {**DEFAULTS, "meta": {}, "auth": b""}
+    result: dict[str, Any] = {**DEFAULTS, "meta": {}, "auth": b"", "ticket": b""}
     for number, raw in values:
         reader = Reader(raw, Code.BAD_PARAMETER)
         if number == 1:
@@ -312,8 +367,10 @@ def read_parameters(payload: bytes, record: Record) -> dict[str, Any]:
         elif number == 9:
             result["meta"] = reader.pairs()
             reader.end()
-        elif number == 10:
-            result["auth"] = raw
+        elif number in (10, 11):
+            result["auth" if number == 10 else "ticket"] = raw
+    if result["resume"] and len(result["ticket"]) not in TICKETS[record]:
+        raise Violation(Code.BAD_PARAMETER, f"a ticket of {len(result['ticket'])} bytes")
     return result
 
 
@@ -325,7 +382,16 @@ RECORD_NUMBERS = {
     Record.SESSION_CREDIT: ["limit"],
     Record.SESSION_BLOCKED: ["limit", "need"],
     Record.CHANNEL_CREDIT: ["limit"],
+    Record.ACK: ["frames"],
+    Record.END: [],
 }
+# The sizes of those that have one; the others are numbers.
+RESUMPTION_FIELDS: dict[Record, dict[str, int]] = {
+    Record.RESUME: {"version": 0, "id": 16, "incarnation": 8, "generation": 0, "nonce": 16, "frames": 0, "bytes": 0,
+                    "oldest": 0, "limits": 16, "mac": 32},
+    Record.RESUME_OK: {"generation": 0, "nonce": 16, "frames": 0, "bytes": 0, "oldest": 0, "mac": 32},
+    Record.RESUME_CONFIRM: {"mac": 32},
+}  # fmt: skip
 KIND_NUMBERS = {Kind.CREDIT: ["limit"], Kind.FINISH: [], Kind.RESET: ["code"], Kind.BLOCKED: ["limit", "need"]}
 
 
@@ -337,6 +403,23 @@ def _numbers(reader: Reader, names: list[str], *, reason: bool) -> dict[str, Any
     return values
 
 
+def read_resumption(kind: Record, payload: bytes) -> dict[str, Any]:
+    reader = Reader(payload)
+    if kind is not Record.RESUME_FAILED:
+        values: dict[str, Any] = {
+            name: reader.take(size) if size else reader.varint() for name, size in RESUMPTION_FIELDS[kind].items()
+        }
+        if values.get("version", 1) != 1:
+            raise Violation(Code.BAD_FRAME, f"a RESUME of version {values['version']}")
+    else:
+        values = {"why": reader.varint(), "retry_after": reader.varint(), "known": reader.varint()}
+        if values["why"] not in set(Why) or values["known"] > 1:
+            raise Violation(Code.BAD_FRAME, f"why {values['why']}, known {values['known']}")
+        values["known"] = (reader.varint(), reader.varint()) if values["known"] else None
+    reader.end()
+    return values
+
+
 def read_record(payload: bytes) -> dict[str, Any]:
     """The fields of a record, with its name under `record`."""
     if not payload or payload[0] not in set(Record):
@@ -344,6 +427,8 @@ def read_record(payload: bytes) -> dict[str, Any]:
     kind = Record(payload[0])
     if kind in (Record.HELLO, Record.WELCOME):
         return {"record": kind.name, **read_parameters(payload[1:], kind)}
+    if kind in RESUMPTION_FIELDS or kind is Record.RESUME_FAILED:
+        return {"record": kind.name, **read_resumption(kind, payload[1:])}
     values = _numbers(Reader(payload[1:]), RECORD_NUMBERS[kind], reason=kind in (Record.REFUSED, Record.GOAWAY))
     return {"record": kind.name, **values}
 

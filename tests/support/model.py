@@ -3,6 +3,7 @@
 It has the face of `muxtcp._engine.Engine`, so that either can stand at either end of a `Pair`. What a receiver must
 check is exact here. What the specification leaves to an implementation is done in the simplest way: windows do not
 grow, credit is granted at every consumption, frames leave in the order of the commands, a message leaves in one go.
+Its sessions are not resumable: a client does not wish it, a server does not grant it, and nobody here answers a RESUME.
 """
 
 import math
@@ -160,9 +161,13 @@ class ModelEngine:
     # --- handshake ----------------------------------------------------------------------------------------------------
 
     def _on_first_frame(self, payload: bytes) -> None:
-        answers = [Record.WELCOME, Record.REFUSED] if self.client else [Record.HELLO]
+        answers = [Record.WELCOME, Record.REFUSED] if self.client else [Record.HELLO, Record.RESUME]
         if not payload or payload[0] not in answers:
             raise Violation(Code.EARLY_FRAME, f"record {payload[:1].hex()}")
+        if payload[0] == Record.RESUME:
+            self.phase = Phase.ADMISSION
+            self._emit(EventKind.RESUMPTION, data=payload[1:], number=Record.RESUME)
+            return
         record = frames.read_record(payload)
         if record["record"] == "REFUSED":
             code, reason = record["code"], record["reason"]
@@ -174,7 +179,10 @@ class ModelEngine:
             raise Violation(Code.BAD_VERSION, f"versions {lowest} to {highest}")
         names = ["max_frame", "max_message", "channel_limit", "session_limit", "max_channels", "keepalive", "resume"]
         numbers = [record[name] for name in names]
-        self.peer = Peer((lowest, highest), *numbers, record["meta"], record["auth"])
+        rest = [record[name] for name in ("meta", "auth", "ticket", "replay_limit")]
+        self.peer = Peer((lowest, highest), *numbers, *rest)
+        if self.client and self.peer.resume_ms:
+            raise Violation(Code.BAD_PARAMETER, "time was granted that nobody wished")
         self.session_out = Outgoing(self.peer.session_limit)
         self.local_allowed = self.peer.max_channels
         if self.client:
@@ -200,8 +208,10 @@ class ModelEngine:
     # --- records on channel 0 -----------------------------------------------------------------------------------------
 
     def _on_record(self, payload: bytes) -> None:
-        if payload and payload[0] in (Record.HELLO, Record.WELCOME, Record.REFUSED):
+        if payload and payload[0] <= Record.RESUME_FAILED:
             raise Violation(Code.BAD_RECORD, "the handshake is over")
+        if payload and payload[0] in (Record.ACK, Record.END):
+            raise Violation(Code.BAD_RECORD, "the session is not resumable")
         record = frames.read_record(payload)
         match record.pop("record"):
             case "PING":

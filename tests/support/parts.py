@@ -10,7 +10,7 @@ from support.frames import Code, Violation
 
 class EventKind(IntEnum):
     HELLO, WELCOME, REFUSED, OPENED, MESSAGE, FINISHED = range(1, 7)
-    RESET, WRITABLE, CAN_OPEN, PONG, GOING_AWAY, CLOSED = range(7, 13)
+    RESET, WRITABLE, CAN_OPEN, PONG, GOING_AWAY, CLOSED, RESUMPTION, ACKED, BROKEN = range(7, 16)
 
 
 class Event(NamedTuple):
@@ -42,12 +42,14 @@ class Peer(NamedTuple):
     resume_ms: int
     meta: dict[str, str]
     auth: bytes
+    ticket: bytes
+    replay_limit: int
 
 
 class Phase(Enum):
     PREFACE = "nothing received yet"
     FIRST_FRAME = "preface received"
-    ADMISSION = "server: HELLO received, not yet answered"
+    ADMISSION = "server: HELLO or RESUME received, not yet answered"
     UP = "handshake over"
     CLOSED = "nothing is processed any more"
 

@@ -67,7 +67,7 @@ def test_bad_varint(vector: Json) -> None:
 def values(fields: Json) -> Json:
     """The fields as the builders take them: bytes are hex in JSON, and a long text says how often it repeats."""
     return {name: value["repeat"] * value["times"] if isinstance(value, dict) and "repeat" in value
-            else raw(value) if name in ("payload", "auth") else value
+            else raw(value) if name in ("payload", "auth", "ticket") else value
             for name, value in fields.items()}  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_record_both_ways(vector: Json) -> None:
 def test_handshake_both_ways(vector: Json) -> None:
     frame, end = frames.take_frame(raw(vector["hex"]))
     assert end == len(raw(vector["hex"]))
-    fields, defaults = values(vector["fields"]), {**frames.DEFAULTS, "meta": {}, "auth": b""}
+    fields, defaults = values(vector["fields"]), {**frames.DEFAULTS, "meta": {}, "auth": b"", "ticket": b""}
     expected = fields if vector["record"] == "REFUSED" else {**defaults, **fields}
     assert frame.fields == {"record": vector["record"], **expected}
     if not vector.get("decode_only"):
@@ -217,13 +217,14 @@ def test_engine_reads_handshake(vector: Json, implementation: str, chop: str) ->
         assert listener.events[0] == expected
         return
     assert [event.kind for event in listener.events] == [EventKind[vector["record"]]]
-    fields = {**frames.DEFAULTS, "meta": {}, "auth": b"", **fields}
+    fields = {**frames.DEFAULTS, "meta": {}, "auth": b"", "ticket": b"", **fields}
     peer = listener.engine.peer
     assert peer.version == (fields["version"][0], fields["version"][-1])
     assert (peer.max_frame, peer.max_message) == (fields["max_frame"], fields["max_message"])
     assert (peer.channel_limit, peer.session_limit) == (fields["channel_limit"], fields["session_limit"])
     assert (peer.max_channels, peer.keepalive_ms) == (fields["max_channels"], fields["keepalive"])
-    assert (peer.meta, peer.auth) == (fields["meta"], fields["auth"])
+    assert (peer.resume_ms, peer.ticket) == (fields["resume"], fields["ticket"])
+    assert (peer.meta, peer.auth, peer.replay_limit) == (fields["meta"], fields["auth"], fields["replay_limit"])
 
 
 @on_every_implementation
@@ -241,6 +242,8 @@ def test_engine_writes_handshake(client: bool, implementation: str) -> None:
         "version": [1, 1] if client else [1],
         "keepalive": 2500,
         "resume": 0,
+        "ticket": b"",
+        "replay_limit": 0,
         "meta": {"k": "v"},
         "auth": auth,
     }

@@ -1,0 +1,101 @@
+"""Section 11 of docs/PROTOCOL.md in plain Python: what both sides of a resumption compute."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+from support import frames
+
+Position = tuple[int, int, int]  # frames, bytes, oldest
+
+
+def sha256(key: bytes, data: bytes) -> bytes:
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def hkdf(psk: bytes, client_nonce: bytes, server_nonce: bytes, session_id: bytes, incarnation: bytes) -> bytes:
+    """RFC 5869 with SHA-256 and one block of output."""
+    extracted = sha256(client_nonce + server_nonce, psk)
+    return sha256(extracted, b"muxtcp resume" + session_id + incarnation + b"\x01")
+
+
+def check(secret: bytes) -> bytes:
+    return sha256(secret, b"muxtcp check")[:16]
+
+
+def limits(hello: bytes, welcome: bytes) -> bytes:
+    """Of the parameters as they were sent."""
+    return hashlib.sha256(hello + welcome).digest()[:16]
+
+
+@dataclass
+class Ticket:
+    """What one side keeps, and the records that it writes; every field may be made wrong before it is used."""
+
+    id: bytes
+    incarnation: bytes
+    secret: bytes
+    limits: bytes = bytes(16)
+    generation: int = 0
+    question: bytes = field(default=b"", init=False)  # all fields of the RESUME that was written or read last
+    answer: bytes = field(default=b"", init=False)  # all fields of its RESUME_OK
+
+    @classmethod
+    def of_welcome(cls, ticket: bytes, client_nonce: bytes, psk: bytes | None = None) -> "Ticket":
+        """What a client makes of the ticket in WELCOME; the check must be right."""
+        name, incarnation, nonce, kind = ticket[:16], ticket[16:24], ticket[24:40], ticket[40]
+        assert (kind, len(ticket)) == ((0, 89) if psk is None else (1, 57))
+        secret = ticket[41:73] if psk is None else hkdf(psk, client_nonce, nonce, name, incarnation)
+        assert ticket[-16:] == check(secret)
+        return cls(name, incarnation, secret)
+
+    def welcome(self, server_nonce: bytes = bytes(16), *, derived: bool = False) -> bytes:
+        """Its form in WELCOME."""
+        sent = b"" if derived else self.secret
+        return self.id + self.incarnation + server_nonce + bytes([derived]) + sent + check(self.secret)
+
+    # The client
+
+    def resume(self, position: Position, *, nonce: bytes = bytes(16), version: int = 1) -> bytes:
+        """A RESUME for the next generation."""
+        self.generation += 1
+        said = frames.resume_said(
+            self.id, self.incarnation, self.generation, nonce, position, self.limits, version=version
+        )
+        mac = sha256(self.secret, b"RESUME" + said)
+        self.question = said + mac
+        return frames.resume(said, mac)
+
+    def read_ok(self, fields: bytes) -> Position:
+        """The position in a RESUME_OK, which must be right."""
+        said, mac = fields[:-32], fields[-32:]
+        assert mac == sha256(self.secret, b"RESUME_OK" + self.question + said)
+        values = frames.read_record(bytes([frames.Record.RESUME_OK]) + fields)
+        assert values["generation"] == self.generation
+        self.answer = fields
+        return values["frames"], values["bytes"], values["oldest"]
+
+    def confirm(self) -> bytes:
+        return frames.resume_confirm(self.confirm_mac())
+
+    def confirm_mac(self) -> bytes:
+        return sha256(self.secret, b"RESUME_CONFIRM" + self.question + self.answer)
+
+    # The server
+
+    def read_resume(self, fields: bytes) -> Position:
+        """The position in a RESUME, which must be right."""
+        said, mac = fields[:-32], fields[-32:]
+        assert mac == sha256(self.secret, b"RESUME" + said)
+        values = frames.read_record(bytes([frames.Record.RESUME]) + fields)
+        named = (self.id, self.incarnation, self.limits)
+        assert (values["version"], values["id"], values["incarnation"], values["limits"]) == (1, *named)
+        assert values["generation"] > self.generation
+        self.generation, self.question = values["generation"], fields
+        return values["frames"], values["bytes"], values["oldest"]
+
+    def resume_ok(self, position: Position, *, nonce: bytes = bytes(16)) -> bytes:
+        said = frames.resume_ok_said(self.generation, nonce, position)
+        mac = sha256(self.secret, b"RESUME_OK" + self.question + said)
+        self.answer = said + mac
+        return frames.resume_ok(said, mac)
