@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WISH = 86_400.0  # seconds; what a server grants is its own business
 
-TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN}  # refusals that pass by themselves
+TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN, Code.HANDSHAKE_TIMEOUT}  # refusals that pass by themselves
 
 
 class State(StrEnum):
@@ -59,9 +59,9 @@ Retry = Callable[[Exception], bool]
 def worth_retrying(error: Exception) -> bool:
     """The default for `retry`: whether an attempt that failed with this error may succeed later without a change.
 
-    Yes for what the network and a restarting server do: any `OSError` (so also `SessionLost` and `TimeoutError`), and
-    refusals with BUSY, LIMITS or SHUTDOWN. No for every other refusal, a certificate that does not verify, and
-    everything else.
+    Yes for what the network and a restarting server do: any `OSError` (so also `SessionLost` and `TimeoutError`), a
+    handshake that took too long, and refusals with BUSY, LIMITS or SHUTDOWN. No for every other refusal, a certificate
+    that does not verify, and everything else.
     """
     if isinstance(error, HandshakeError):
         return error.code in TRY_LATER

@@ -24,6 +24,10 @@ cdef enum Why:                      # of RESUME_FAILED, as far as the machine ju
     DIVERGED = 6
 
 
+cdef enum:
+    SAID_AGAIN = 3                  # SESSION_CREDIT, CHANNEL_CREDIT and PING, maybe the same as before
+
+
 cdef illegal(str reason):
     return LocalProtocolError(code=Code.CHANNEL_ENDED, reason=reason)
 
@@ -106,7 +110,8 @@ cdef class Resumable(Machine):
             self.held_back |= REPLAYING
         # The handshake has told what we have.
         self.told_frames, self.told_sizes, self.told_messages = self.received_frames, self.received_sizes, self.received_messages
-        # What was said on channel 0 may be lost: it is said again (S-8).
+        # What was said on channel 0 may be lost: it is said again (S-8). By the peer as well, and that is nothing odd.
+        self.glitches -= SAID_AGAIN
         self.slots = CREDIT_SLOT | CHANNELS_SLOT | (GOAWAY_SLOT if self.going_away else 0)
         self.outgoing.blocked = 0
         if self.credit_waiting_first != NULL:
@@ -126,6 +131,7 @@ cdef class Resumable(Machine):
     # What became of messages
 
     def fate(self, known=None):
+        self.seal()                                             # so that what was encoded and not written is in the log, too
         frames = self.log.acknowledged if known is None else known
         missing = replay_messages_after(&self.log, frames)
         queued = self.unsent_messages()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import muxtcp
-from muxtcp.testing import pair
+from muxtcp.testing import Link, pair
 
 
 async def echo(channel: muxtcp.Channel) -> None:
@@ -69,12 +69,50 @@ async def test_a_cut_at_any_byte_is_a_loss_and_never_an_end() -> None:
             assert p.link.traffic("to_client").delivered > size  # the handshake came before
 
 
+async def test_with_resume_a_cut_is_survived_over_a_new_link() -> None:
+    links: list[Link] = []
+    async with pair(echo, resume=30.0, on_link=links.append) as p:
+        client, server = p.client, p.server
+        channel = await p.client.open("echo")
+        for number in range(3):
+            await channel.send(b"%d" % number)
+            p.link.cut()
+            assert await channel.recv() == b"%d" % number
+        assert (p.client, p.server) == (client, server)
+        assert client.resumptions == server.resumptions == 3
+        assert len(links) == 4
+        assert p.link is links[-1]
+
+
+async def test_a_pair_may_end_while_it_has_no_link() -> None:
+    def silent(link: Link) -> None:
+        links.append(link)
+        if len(links) > 1:
+            link.stall()
+
+    links: list[Link] = []
+    async with pair(echo, resume=30.0, on_link=silent) as p:
+        channel = await p.client.open("echo")
+        await channel.send(b"hello")
+        p.link.cut()
+        while len(links) == 1:
+            await asyncio.sleep(0)
+    assert p.client.closed
+    assert p.server.closed
+
+
+async def test_a_pair_resumes_for_at_most_as_long_as_a_server_grants() -> None:
+    with pytest.raises(ValueError, match="resume is 121 s, not from 0 to 120"):
+        async with pair(echo, resume=121.0):
+            pass
+
+
 def test_the_examples_of_the_guide_run() -> None:
     guide = (Path(__file__).parents[2] / "docs/testing.md").read_text()
     names: dict[str, Any] = {}
     exec("\n".join(re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)), names)
     examples = {name: example for name, example in names.items() if name.startswith("test_")}
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples.values():
         if inspect.iscoroutinefunction(example):
             asyncio.run(example())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from simulate.world import SITUATIONS, Totals, run
+from simulate.runs import Totals, run
+from simulate.world import SITUATIONS
 
 
 def main() -> None:

@@ -257,6 +257,7 @@ class World:
             if side.engine.next_timeout() <= self.now:
                 side.engine.handle_timeout(self.now)
             side.look()
+            self.check_fate(side)
             held, full = side.engine.replay_log
             self.seen["the replay log was full"] += full > full_before
             self.seen["the replay log held control frames back"] += held > side.replay_limit
@@ -316,7 +317,7 @@ class World:
         line = Line(self, self.lines[-1].number + 1, engines)
         line.guest = guest
         line.flush(self.client)
-        self.lines = [*self.lines[-3:], line]
+        self.lines = [old for old in self.lines if old is self.server.line or old.number > line.number - 4] + [line]
 
     def copy(self) -> None:
         """Somebody who has seen an attempt, and cannot prove that it is theirs, makes the same one."""
@@ -460,12 +461,13 @@ class World:
             self.end_in_order()
 
     def lost(self, side: Side, known: int | None) -> None:
-        """The session ends without a goodbye to this side, which may know how many frames the other had.
-
-        What it says of its messages is true.
-        """
+        """The session ends without a goodbye to this side, which may know how many frames the other had."""
         self.seen["a session was lost"] += 1
         side.closed = Event(EventKind.CLOSED)
+        self.check_fate(side, known)
+
+    def check_fate(self, side: Side, known: int | None = None) -> None:
+        """Whether what a side says of its messages is true; known: the other side has exactly so many frames."""
         other = self.other(side)
         arrived = other.heard_messages[other.engine.position.frames]
         fate = side.engine.fate(known)
