@@ -405,6 +405,8 @@ class Session(SessionCore):
         own = _serving.get()()
         if own is None or own.session is not self:
             await self._until_quiet()
+            while (self.not_awaited or self._in_use()) and not self.closed:  # a handler that drains has its time, too
+                await self._until_quiet()
             return
         self.not_awaited.add(own.id)
         try:
@@ -419,8 +421,7 @@ class Session(SessionCore):
         A handler may call it, and is not waited for. Silent when the session is over already.
 
         Args:
-            code: why, for the peer's `SessionClosed`.
-            reason: for humans.
+            code, reason: for the peer's `SessionClosed`.
             timeout: seconds that the open channels have; `close_timeout` unless given. Beyond that, the peer's goodbye
                 and the cancelled handlers are waited for, each for `close_timeout` at most.
         """

@@ -424,10 +424,11 @@ cdef class SessionCore(ChannelHost):
 
     async def _until_quiet(self):
         """Wait until all channels have ended and everything is written."""
-        self.quiet = self.quiet or self.loop.create_future()
+        quiet = self.quiet = self.quiet or self.loop.create_future()
         self.output_ready()
-        await asyncio.shield(self.quiet)
-        self.quiet = None
+        await asyncio.shield(quiet)
+        if self.quiet is quiet:                                 # or somebody waits anew already
+            self.quiet = None
 
     # The end
 
