@@ -278,6 +278,7 @@ class Session(SessionCore):
             TimeoutError: the channel was then reset with TIMEOUT.
             ChannelRefused, ChannelReset, EndOfStream: the peer did not answer.
         """
+        timeout = None if timeout == float("inf") else timeout  # not every loop takes that
         options.setdefault("deadline", timeout)
         try:
             async with asyncio.timeout(timeout) as limit, self.open(name, **options) as channel:
@@ -400,8 +401,8 @@ class Session(SessionCore):
         if self.closed:
             return
         if not self._going_away:
-            self._going_away = True
             self.engine.go_away(code, reason)
+            self._going_away = True
         own = _serving.get()()
         if own is None or own.session is not self:
             await self._until_quiet()

@@ -10,4 +10,5 @@ cdef class Engine(Machine):
     cdef dict meta                          # ours, of the session
     cdef channel_t *named(self, id) except NULL
 
+cdef object fitting(code)                   # raises ValueError when no frame holds it
 cdef str text(const char *data, size_t size)
