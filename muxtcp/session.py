@@ -278,7 +278,6 @@ class Session(SessionCore):
             TimeoutError: the channel was then reset with TIMEOUT.
             ChannelRefused, ChannelReset, EndOfStream: the peer did not answer.
         """
-        timeout = None if timeout == float("inf") else timeout  # not every loop takes that
         options.setdefault("deadline", timeout)
         try:
             async with asyncio.timeout(timeout) as limit, self.open(name, **options) as channel:
