@@ -1,7 +1,7 @@
 """Some who send through windows and a queue that hardly fit a message, and two of them give up: nobody stays stranded.
 
-Each seed is one way in which it may go, on a virtual clock: it goes the same way again. A sender that nobody wakes meets
-the deadline, as do two that wake each other for ever; without keepalive, nothing else would wake them.
+Each seed is one way in which it may go, on a virtual clock: it goes the same way again. A sender that nobody wakes
+meets the deadline, as do two that wake each other for ever; without keepalive, nothing else would wake them.
 """
 
 import asyncio
