@@ -65,7 +65,8 @@ class ChannelListener:
     """Receives without a task and without a copy: subclass it, override what you need, give it to `Channel.listen()`.
 
     Its methods run inside the event loop's callback and must not block. An exception out of one of them resets the
-    channel with INTERNAL and is logged; the session goes on. They may send, reset and close.
+    channel with INTERNAL and is logged; the session goes on. (During `listen()` it is raised there instead, and what
+    `on_closed()` raises is only logged.) They may send, reset, close, and give the channel to another listener.
 
     In Cython, override `cdef int message(self, Channel channel, const char *data, Py_ssize_t size) except -1` in place
     of `on_message`: it gets no Python object at all.
@@ -207,6 +208,8 @@ class Channel:
         Raises:
             LocalProtocolError: a task waits in `recv()`.
             TypeError: not a `ChannelListener`.
+            Exception: what the listener raised over a message that is here already. That one counts as consumed; the
+                rest may be received in any way.
         """
 
     # Sending
@@ -290,7 +293,7 @@ class Channel:
             reason: for humans; cut at 255 bytes of UTF-8.
 
         Raises:
-            OverflowError: a code that does not fit in 64 bits.
+            ValueError: a code below 0 or from 2^62 on.
         """
 
     async def refuse(self, code: int = ..., reason: str = "") -> None:

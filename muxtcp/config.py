@@ -147,8 +147,9 @@ class Config:
     # Patience.
 
     glitch_burst: int = _bounded(1_000, 1, 1 << 31)
-    """Oddities of a peer (resets, refused opens, pings without data) that are let pass at once; more end the session
-    with CALM. Figure of nghttp2, chosen after the rapid-reset attacks of 2023."""
+    """Oddities of a peer (channels that it opens and resets itself, pings without data, limits announced twice) that
+    are let pass at once; more end the session with CALM. Figure of nghttp2, chosen after the rapid-reset attacks of
+    2023."""
 
     glitch_rate: float = _bounded(33.0, 0.0, 1e9)
     """Oddities per second that are forgiven. Figure of nghttp2."""
@@ -199,6 +200,7 @@ class Config:
             # The message that goes over send_buffer is the application's own choice, not the peer's.
             sent=self.send_buffer + self.high_water + self.replay_limit,
             channels=self.max_channels * (CHANNEL + OPENING),
-            reading=READ_BUFFER + self.max_frame,
+            # The buffer holds one unfinished frame, and is up to twice as large when it has grown for it.
+            reading=READ_BUFFER + 2 * self.max_frame,
             config=self,
         )

@@ -28,9 +28,9 @@ def served_channel() -> Channel | None:
 class Serving(Lasting):
     """A session that gives each channel of the peer to a handler, as a task of its own where it wants one."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, handler: Handler | None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._handler: Handler | None = None
+        self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()
         self._going_away = False
 

@@ -153,7 +153,16 @@ class Session(Serving):
         )
         lot = NO_PARKING if parking is None else parking  # an empty one is false
         super().__init__(
-            engine, loop, config, resolve(codec), guest=guest, falls_back=falls_back, lot=lot, nonce=nonce, psk=psk
+            engine,
+            loop,
+            config,
+            resolve(codec),
+            handler=handler,
+            guest=guest,
+            falls_back=falls_back,
+            lot=lot,
+            nonce=nonce,
+            psk=psk,
         )
         self._parking = parking
         self.is_client = client
@@ -380,11 +389,13 @@ class Session(Serving):
         if self.closed:
             return
         if not self._going_away:
-            self._going_away = True
             self.engine.go_away(code, reason)
+            self._going_away = True
         own = served_channel()
         if own is None or own.session is not self:
             await self._until_quiet()
+            while (self.not_awaited or self._in_use()) and not self.closed:  # a handler that drains has its time, too
+                await self._until_quiet()
             return
         self.not_awaited.add(own.id)
         try:
@@ -399,8 +410,7 @@ class Session(Serving):
         A handler may call it, and is not waited for. Silent when the session is over already.
 
         Args:
-            code: why, for the peer's `SessionClosed`.
-            reason: for humans.
+            code, reason: for the peer's `SessionClosed`.
             timeout: seconds that the open channels have; `close_timeout` unless given. Beyond that, the peer's goodbye
                 and the cancelled handlers are waited for, each for `close_timeout` at most.
         """

@@ -21,6 +21,7 @@ from muxtcp.errors import (
     ChannelClosed, ChannelRefused, ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge,
 )
 
+from ._engine cimport fitting
 from ._instant cimport DONE, PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
@@ -50,6 +51,9 @@ cdef class Receive:
     cdef Channel channel
     cdef int mode
     cdef Wakeup wakeup                  # while it waits for one
+
+    def __init__(self):
+        raise TypeError("made by recv()")
 
     def __await__(self):
         return self
@@ -127,6 +131,9 @@ cdef class Batches:
     """What batches() returns: an async iterator of lists."""
 
     cdef Channel channel
+
+    def __init__(self):
+        raise TypeError("made by batches()")
 
     def __aiter__(self):
         return self
@@ -250,21 +257,31 @@ cdef class Channel:
         raise BlockingIOError(f"no message is waiting on channel {self.id} ({self.name!r})")
 
     def listen(self, ChannelListener listener not None):
-        """Give what has come and what will come to a listener, in place of recv(). Raises LocalProtocolError if a task receives."""
+        """Give what has come and what will come to a listener, in place of recv(). Raises LocalProtocolError if a task receives.
+
+        What on_message() or on_eof() raises meanwhile is raised here, and the rest may be received in another way.
+        """
         cdef bytes message
         if self.receivers:
             raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a task is receiving from this channel")
         self.listener = listener
-        while self.count and self.state != NULL:
-            message = self.pop()
-            listener.message(self, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
-            if self.state != NULL:
-                self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
-        if self.finished:
-            listener.on_eof(self)
-        if self.failure is not None:
-            listener.on_closed(self, self.failure)
-        self.credit_moved()
+        try:
+            while self.count and self.listener is listener:     # until it closes the channel, or gives it to another one
+                message = self.pop()
+                try:
+                    listener.message(self, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+                finally:
+                    if self.state != NULL:
+                        self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
+            if self.finished and self.listener is listener:
+                listener.on_eof(self)
+        except BaseException:
+            self.listener = None
+            raise
+        finally:
+            self.credit_moved()
+        if self.failure is not None and self.listener is listener:
+            self.tell_closed(self.failure)
 
     cdef Wakeup sleep(self):
         """The wake-up of one more receiver, which must take it out of `receivers` again."""
@@ -302,6 +319,8 @@ cdef class Channel:
 
     cdef bytes drop_first(self):
         """Take the first message out of the ring, and give its credit back."""
+        if self.count == 0:
+            return None                                         # its codec has ended the channel, and so emptied the ring
         cdef bytes message = self.pop()
         if self.state != NULL:
             self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
@@ -405,7 +424,10 @@ cdef class Channel:
                     self.host.woken += 1
         if listener is not None:
             self.listener = None
-            listener.on_closed(self, exc)
+            try:
+                listener.on_closed(self, exc)
+            except Exception:                                   # the channel is over in any case, and close() never fails
+                logger.exception("a listener of channel %d (%r) failed in on_closed()", self.id, self.name)
         return 0
 
     cdef int writable(self) except -1:
@@ -501,6 +523,7 @@ cdef class Channel:
                 if first:                                       # the turn, used or given up, passes on
                     self.wake_sender()
             elif not accepted and self.state != NULL:
+                self.held = 0
                 self.engine.stop_waiting(self.state)
                 self.host.output_ready()                        # what was promised is another channel's now: it has to be told
 
@@ -527,6 +550,8 @@ cdef class Channel:
         elif result == QUEUED:
             if engine.queued >= FLUSH_QUEUE and not engine.held_back:
                 self.host.flush()
+        elif result == IS_OVER or result == TOO_LARGE:
+            return result
         elif result < 0:
             if not self.held:
                 self.held_since = self.host.loop.time()
@@ -590,6 +615,7 @@ cdef class Channel:
 
     def _reset(self, code, str reason):
         cdef bytes said
+        fitting(code)
         if self.state == NULL:
             return
         said = reason.encode()[:255].decode("utf-8", "ignore").encode()

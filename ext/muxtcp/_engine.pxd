@@ -12,4 +12,5 @@ cdef class Engine(Resumable):
     cdef bytes auth
     cdef channel_t *named(self, id) except NULL
 
+cdef object fitting(code)                   # raises ValueError when no frame holds it
 cdef str text(const char *data, size_t size)

@@ -49,6 +49,13 @@ Peer = namedtuple(
 cdef tuple KINDS = tuple(EventKind)
 
 
+cdef object fitting(code):
+    """The code, if a frame holds it."""
+    if not 0 <= code < LARGEST_CODE:
+        raise ValueError(f"a code is from 0 to 2^62 - 1, not {code}")
+    return code
+
+
 cdef str text(const char *data, size_t size):
     return data[:size].decode("utf-8", "replace") if size else ""
 
@@ -213,9 +220,7 @@ cdef class Engine(Resumable):
 
     def reset(self, channel, code, str reason=""):
         cdef bytes said = reason.encode()[:_wire.MAX_REASON].decode("utf-8", "ignore").encode()
-        if not 0 <= code < LARGEST_CODE:
-            raise ValueError(f"a code is from 0 to 2^62 - 1, not {code}")
-        if not self.reset_channel(self.named(channel), code, PyBytes_AS_STRING(said), len(said)):
+        if not self.reset_channel(self.named(channel), fitting(code), PyBytes_AS_STRING(said), len(said)):
             raise illegal(f"channel {channel} is over")
 
     def consume(self, channel, size):
@@ -237,11 +242,11 @@ cdef class Engine(Resumable):
 
     def go_away(self, code=0, str reason=""):
         cdef bytes said = reason.encode()
-        self.announce_end(code, PyBytes_AS_STRING(said), len(said))
+        self.announce_end(fitting(code), PyBytes_AS_STRING(said), len(said))
 
     def close(self, code=0, str reason=""):
         cdef bytes said = reason.encode()
-        self.close_session(code, PyBytes_AS_STRING(said), len(said))
+        self.close_session(fitting(code), PyBytes_AS_STRING(said), len(said))
 
     def greet_anew(self):
         if not self.client or self.resuming or self.phase != _life.GREETING or self.said is not None:
@@ -291,7 +296,8 @@ cdef class Engine(Resumable):
 
     @property
     def counters(self):
-        refusal = {Code(self.code).name: 1} if self.phase == _life.OVER and self.ending == _life.BY_US and self.code else {}
+        why = getattr(Code.of(self.code), "name", hex(self.code))
+        refusal = {why: 1} if self.phase == _life.OVER and self.ending == _life.BY_US and self.code else {}
         return refusal | {
             "frames_sent": self.sent_frames,
             "frames_received": self.received_frames,

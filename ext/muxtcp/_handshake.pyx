@@ -24,6 +24,7 @@ cdef enum Field:                    # typed fields of OPEN
     TRACEPARENT = 2
 
 cdef uint64_t LARGEST_LIMIT = <uint64_t>1 << 53
+cdef object LONGEST_DEADLINE = 1 << 53      # ms: 285,000 years
 cdef uint64_t LARGEST_NUMBER = (<uint64_t>1 << 63) - 1          # what a varint holds
 
 cdef tuple MODES = ("rw", "r", "w")
@@ -267,7 +268,7 @@ cdef bytes encode_open(str name, dict meta, int mode, int priority, object deadl
         raise ValueError(f"channel name of {len(text)} bytes is over the limit of {_wire.MAX_NAME}")
     parts = [bytes((mode | priority << 2,)), block(text), pairs(meta or {})]
     if deadline_ms is not None:
-        parts += number(DEADLINE), block(number(deadline_ms))
+        parts += number(DEADLINE), block(number(deadline_ms if deadline_ms < LONGEST_DEADLINE else LONGEST_DEADLINE))
     if traceparent is not None:
         parts += number(TRACEPARENT), block(traceparent.encode())
     payload = b"".join(parts)

@@ -2,8 +2,9 @@
 
 Rules. The caller owns the order: bytes are written where `receive_space` says and counted by `received`; then `pull` is called until
 it returns False; between two calls of it the machine is at rest, so whatever the user's code does then (send, reset, close) finds it
-whole. A violation of the peer never raises: it ends the session, which is an event like any other. Nothing here allocates from a
-length that the peer merely declared: storage grows as bytes arrive, and every byte of it is charged to a limit that we granted.
+whole. A violation of the peer never raises: it ends the session, which is an event like any other. Storage grows as bytes arrive, and
+what is kept beyond a frame is charged to a limit that we granted. Only a large message that has begun gets storage by the length that
+the peer declared (`large_pending`): one at a time, of at most max_frame, and within the credit that we granted.
 """
 
 from libc.stdint cimport uint64_t
@@ -18,7 +19,7 @@ from ._life cimport (
 )
 from ._output cimport PARTED, PONG_SLOT
 from ._table cimport (
-    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT,
+    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
     R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, text_valid
@@ -44,13 +45,18 @@ cdef class Machine(Life):
         cdef char *larger
         if self.phase == OVER:
             self.lent = NULL
+        if kept == 0 and room > LARGEST_ROOM:               # a large frame made it grow: such are rare
+            larger = <char *>realloc(self.buffer, LARGEST_ROOM)
+            if larger != NULL:
+                self.buffer, self.room = larger, LARGEST_ROOM
+                room = LARGEST_ROOM
         if self.lent != NULL:
             size[0] = self.lent_size - self.lent_have
             return self.lent + self.lent_have
         if self.start:
             memmove(self.buffer, self.buffer + self.start, kept)
             self.start, self.end = 0, kept
-        if room - kept < room >> 1 or room == 0 or self.filled and room < LARGEST_ROOM:
+        if room - kept < min(room >> 1, <size_t>FIRST_ROOM) or room == 0 or self.filled and room < LARGEST_ROOM:
             self.filled = False
             room = room * 2 if room else <size_t>FIRST_ROOM
             larger = <char *>realloc(self.buffer, room)
@@ -654,7 +660,8 @@ cdef class Machine(Life):
 
     cdef int peer_reset(self, channel_t *channel, uint64_t code, const char *reason, size_t size, event_t *event) noexcept nogil:
         cdef bint answer = channel.state in (OPEN_STATE, REMOTE_FINISHED)
-        self.glitch(1)
+        if not channel.flags & OURS and channel.state != LOCAL_RESET:
+            self.glitch(1)                              # it opens and resets; else it refuses, or answers our RESET
         if channel.state != LOCAL_RESET and not channel.flags & RELEASED:
             event.kind = RESET_EVENT
             event.channel = channel

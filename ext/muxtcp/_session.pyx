@@ -37,7 +37,8 @@ cdef enum:
     EVENTS_A_TURN = 4_096           # then others get the loop: at about 100 ns each, half a millisecond
     WRITE_SIZE = 262_144            # asked of the engine at once: several large messages in one writelines
 
-cdef int VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol
+cdef int VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol ...
+cdef int APPLICATION = 0x1000                # ... up to here
 cdef tuple MODES = ("rw", "r", "w")
 
 
@@ -357,7 +358,7 @@ cdef class SessionCore(ChannelHost):
         if self.engine.phase_then < UP and not (event.number == BY_STREAM and not code):
             return HandshakeError(code=code, reason=reason, retry_after=self.retry_after)
         if event.number == BY_PEER or event.number == BY_US:
-            if code >= VIOLATIONS or code == Code.CALM:
+            if VIOLATIONS <= code < APPLICATION or code == Code.CALM:
                 return RemoteProtocolError(code=code, reason=reason)
             return SessionClosed(code=code, reason=reason, remote=event.number == BY_PEER)
         return self._lost(reason)
@@ -408,7 +409,7 @@ cdef class SessionCore(ChannelHost):
     def _open(self, str name, meta, str mode, int priority, codec, deadline, traceparent):
         """Open a channel now; None when there is no slot for it."""
         cdef channel_t *state
-        deadline_ms = None if deadline is None else max(0, int(deadline * 1000))
+        deadline_ms = None if deadline is None or deadline == INFINITY else max(0, int(deadline * 1000))
         kind = MODES.index(mode)
         state = self.engine.open_channel(encode_open(name, meta, kind, priority, deadline_ms, traceparent), kind, priority)
         if state == NULL:
@@ -453,10 +454,11 @@ cdef class SessionCore(ChannelHost):
 
     async def _until_quiet(self):
         """Wait until all channels have ended and everything is written."""
-        self.quiet = self.quiet or self.loop.create_future()
+        quiet = self.quiet = self.quiet or self.loop.create_future()
         self.output_ready()
-        await asyncio.shield(self.quiet)
-        self.quiet = None
+        await asyncio.shield(quiet)
+        if self.quiet is quiet:                                 # or somebody waits anew already
+            self.quiet = None
 
     # The end
 

@@ -16,6 +16,9 @@ from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 @cython.final
 @cython.freelist(64)
 cdef class Wakeup:
+    def __init__(self):
+        raise TypeError("made by recv()")
+
     # The future protocol, for the task
 
     def get_loop(self):

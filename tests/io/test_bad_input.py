@@ -11,7 +11,7 @@ from support import frames
 from support.frames import PREFACE, Record
 
 import muxtcp
-from muxtcp import Channel, ChannelRefused, ChannelReset, Code, Config, MessageTooLarge, connect, serve
+from muxtcp import Channel, ChannelRefused, ChannelReset, Code, Config, MessageTooLarge, SessionClosed, connect, serve
 from muxtcp.testing import pair
 
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(189))
@@ -152,3 +152,38 @@ def test_the_command_says_it_in_one_line() -> None:
     assert run.returncode == 1
     assert len(run.stderr.splitlines()) == 1
     assert f"127.0.0.1:{port}" in run.stderr
+
+
+@pytest.mark.parametrize("code", [-1, 1 << 62])
+async def test_a_code_that_no_frame_holds(code: int) -> None:
+    async with pair(echo) as peers:
+        channel = await peers.client.open("echo")
+        with pytest.raises(ValueError, match=str(code)):
+            await channel.reset(code)
+        await channel.send(b"on")
+        assert await channel.recv() == b"on"
+        with pytest.raises(ValueError, match=str(code)):
+            await peers.client.close(code)
+        await peers.client.close()
+
+
+@pytest.mark.parametrize("timeout", [1e16, float("inf")])
+async def test_a_deadline_that_never_comes(timeout: float) -> None:
+    async with pair(echo) as peers, peers.client.open("echo", deadline=timeout) as channel:
+        await channel.send(b"on")
+        assert await channel.recv() == b"on"
+
+
+async def test_a_request_may_wait_for_ever() -> None:
+    async with pair(echo) as peers:
+        assert await peers.client.request("echo", b"in time", timeout=float("inf")) == b"in time"
+
+
+async def test_a_code_of_the_application_s_is_an_end_in_good_order() -> None:
+    async with pair(echo) as peers:
+        await peers.client.close(0x1234, "bye")
+        await peers.server.wait_closed()
+        for session in (peers.client, peers.server):
+            assert isinstance(session.exception, SessionClosed)
+            assert session.exception.code == 0x1234
+            assert session.stats()

@@ -157,40 +157,6 @@ async def test_a_listener_takes_more_than_a_window_and_its_credit_comes_back() -
         await until(lambda: len(notes.heard) == 100)
 
 
-async def test_a_listener_that_raises_resets_its_channel_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(ChannelListener):
-        def on_message(self, channel: Channel, view: memoryview) -> None:
-            raise ZeroDivisionError("as planned")
-
-    async with joined() as (client, _, peer):
-        ours = await client.open("it")
-        (await peer.arrived.get()).listen(Broken())
-        with caplog.at_level(logging.CRITICAL, "muxtcp"):
-            await ours.send(b"?")
-            with pytest.raises(ChannelReset) as caught:
-                await ours.recv()
-        assert caught.value.code is Code.INTERNAL
-        other = await client.open("other")
-        await (await peer.arrived.get()).send(b"on")
-        assert await other.recv() == b"on"
-
-
-async def test_a_view_is_valid_during_the_call_only() -> None:
-    class Keeper(ChannelListener):
-        view: memoryview | None = None
-
-        def on_message(self, channel: Channel, view: memoryview) -> None:
-            self.view = view
-
-    async with channels() as (ours, theirs):
-        keeper = Keeper()
-        theirs.listen(keeper)
-        await ours.send(b"mine")
-        await until(lambda: keeper.view is not None)
-        with pytest.raises(ValueError, match="released"):
-            bytes(keeper.view)  # type: ignore[arg-type]
-
-
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 

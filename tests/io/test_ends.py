@@ -51,3 +51,38 @@ async def test_a_batch_ends_before_the_message_that_its_codec_refuses() -> None:
         assert await anext(batches) == [3]
         with pytest.raises(StopAsyncIteration):
             await anext(batches)
+
+
+async def test_a_codec_may_give_its_channel_up_inside_a_batch() -> None:
+    class GivesUp:
+        channel: Channel
+
+        def encode(self, message: bytes) -> bytes:
+            return message
+
+        def decode(self, data: bytes) -> bytes:
+            if data == b"2":
+                with pytest.raises(StopIteration):
+                    self.channel.reset().send(None)
+            return data
+
+    async def handler(channel: Channel) -> None:
+        await channel.send_many([b"1", b"2", b"3"])
+        await channel.recv()
+
+    async with pair(handler) as link:
+        codec = GivesUp()
+        codec.channel = await link.client.open("", codec=codec)
+        await link.client.ping()  # all three are here
+        batches = codec.channel.batches()
+        assert await anext(batches) == [b"1", b"2"]
+        with pytest.raises(ChannelReset):
+            await anext(batches)
+
+
+async def test_what_a_channel_makes_is_not_made_by_hand() -> None:
+    async with pair(None) as link:
+        channel = await link.client.open("")
+        for made in (channel.recv(), channel.batches(), channel):
+            with pytest.raises(TypeError, match="made by|come from"):
+                type(made)()

@@ -139,6 +139,25 @@ class TestEnds:
                 await p.server.wait_closed()  # the one that closed goes on; the other is cancelled by the end
             assert len(done) == (1 if way == "close" else 2)
 
+    async def test_what_a_handler_does_after_its_drain_is_awaited_by_others(self) -> None:
+        drained = asyncio.Event()
+
+        async def handler(channel: Channel) -> None:
+            await channel.session.drain()
+            drained.set()
+            assert await channel.recv() == b"thanks"
+
+        async with pair(handler) as p:
+            channel = await p.client.open("last")
+            await p.client.ping()
+            draining = asyncio.create_task(p.server.drain())
+            await drained.wait()
+            await p.client.ping()
+            assert not draining.done()
+            await channel.send(b"thanks")
+            await channel.close()
+            await draining
+
     async def test_its_server_while_others_finish(self) -> None:
         """The channels of others have their time, with the caller's channel still open."""
         asked, finished = asyncio.Event(), asyncio.Event()

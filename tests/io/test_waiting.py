@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from muxtcp import Channel, Config, Session, SessionClosed
+from muxtcp import Channel, Config, MessageTooLarge, Session, SessionClosed
 from muxtcp.testing import Pair, VirtualClockLoop, pair
 
 TIGHT = Config(max_message=65_536, session_window=65_600, memory_limit=65_600, keepalive=None)
@@ -88,5 +88,26 @@ def test_the_end_of_a_session_that_two_wait_for() -> None:
         with pytest.raises(SessionClosed):
             await gives_up
         await peers.client.wait_closed()
+
+    run(test, TIGHT, reads=False)
+
+
+def test_a_message_that_is_too_large_is_no_stall_and_neither_is_one_that_was_given_up() -> None:
+    async def test(peers: Pair) -> None:
+        await used_up(peers.client)
+        channel = await peers.client.open("")
+        gives_up = sending(channel, 60_000)
+        await asyncio.sleep(10.0)
+        gives_up.cancel()
+        waits, too_large = sending(channel, 60_000), sending(channel, 70_000)
+        await asyncio.sleep(10.0)
+        assert channel.stall.since == pytest.approx(10.0)
+        waits.cancel()
+        await asyncio.wait([too_large])
+        with pytest.raises(MessageTooLarge):
+            too_large.result()
+        with pytest.raises(MessageTooLarge):
+            await channel.send(bytes(70_000))
+        assert channel.stall is None
 
     run(test, TIGHT, reads=False)

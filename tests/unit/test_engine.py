@@ -1,5 +1,6 @@
 """The engine's limits, waits and timers, on virtual time, through its Python face."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -329,8 +330,22 @@ def test_a_reason_is_cut_between_two_characters_and_an_opening_outlives_a_reset(
 def test_a_code_that_no_frame_holds(code: int) -> None:
     pair = engines()
     channel = pair.client.engine.open("")
-    with pytest.raises(ValueError, match=str(code)):
-        pair.client.engine.reset(channel, code)
+    for command in (partial(pair.client.engine.reset, channel), pair.client.engine.go_away, pair.client.engine.close):
+        with pytest.raises(ValueError, match=str(code)):
+            command(code)
+
+
+def test_the_longest_deadline() -> None:
+    pair = engines()
+    channel = pair.client.engine.open("", deadline_ms=1 << 70)
+    pair.pump()
+    assert pair.server.engine.opening(channel).deadline_ms == 1 << 53
+
+
+def test_a_code_of_the_application_s_is_counted_by_its_number() -> None:
+    pair = engines()
+    pair.client.engine.close(0x1234)
+    assert pair.client.engine.counters["0x1234"] == 1
 
 
 # Time

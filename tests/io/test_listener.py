@@ -1,0 +1,133 @@
+"""What a listener may count on: on_closed() is the last call, and what it raises stays its own."""
+
+import asyncio
+import logging
+
+import pytest
+
+from muxtcp import Channel, ChannelListener, ChannelReset, Code, Config
+from muxtcp.testing import Pair, pair
+
+
+class Notes(ChannelListener):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_message(self, channel: Channel, view: memoryview) -> None:
+        self.heard.append(bytes(view).decode())
+
+    def on_eof(self, channel: Channel) -> None:
+        self.heard.append("eof")
+
+    def on_closed(self, channel: Channel, exc: Exception | None) -> None:
+        self.heard.append("closed")
+
+
+class Echo(ChannelListener):
+    def on_message(self, channel: Channel, view: memoryview) -> None:
+        assert channel.send_nowait(bytes(view))
+
+
+async def three(channel: Channel) -> None:
+    await channel.send_many([b"1", b"2", b"3"])
+    await channel.send_eof()
+    await asyncio.get_running_loop().create_future()
+
+
+async def unread(peers: Pair, count: int = 3) -> Channel:
+    """A channel on which so many messages wait to be received, and whatever came with them."""
+    channel = await peers.client.open("")
+    while channel.stats().unread < count:
+        await asyncio.sleep(0)
+    return channel
+
+
+def at_once(awaitable: object) -> None:
+    """Run what never waits, such as close() and reset()."""
+    with pytest.raises(StopIteration):
+        awaitable.send(None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_listener_that_ends_the_channel_hears_nothing_after_that(end: str) -> None:
+    class Ends(Notes):
+        def on_message(self, channel: Channel, view: memoryview) -> None:
+            super().on_message(channel, view)
+            if view == b"2":
+                at_once(getattr(channel, end)())
+
+    notes = Ends()
+    async with pair(three) as peers:
+        (await unread(peers)).listen(notes)
+    assert notes.heard == ["1", "2", "closed"]
+
+
+async def test_a_listener_may_hand_the_channel_on() -> None:
+    class HandsOn(Notes):
+        def on_message(self, channel: Channel, view: memoryview) -> None:
+            super().on_message(channel, view)
+            channel.listen(second)
+
+    first, second = HandsOn(), Notes()
+    async with pair(three) as peers:
+        (await unread(peers)).listen(first)
+        assert first.heard == ["1"]
+        assert second.heard == ["2", "3", "eof"]
+    assert first.heard == ["1"]
+    assert second.heard == ["2", "3", "eof", "closed"]
+
+
+async def test_what_a_listener_does_not_take_is_received_in_another_way() -> None:
+    """It raises at the first message: that one is gone with its credit, the rest is here."""
+
+    class Fails(ChannelListener):
+        def on_message(self, channel: Channel, view: memoryview) -> None:
+            raise ZeroDivisionError("as planned")
+
+    async def large(channel: Channel) -> None:
+        for _ in range(10):
+            await channel.send(bytes(1_000))
+
+    async with pair(large, config=Config(max_message=1_024, channel_window=1_088)) as peers:
+        channel = await unread(peers, 1)
+        with pytest.raises(ZeroDivisionError):
+            channel.listen(Fails())
+        assert [len(message) async for message in channel] == [1_000] * 9
+
+
+@pytest.mark.parametrize("times", ["once", "twice"])
+async def test_a_listener_that_raises_resets_its_channel_and_nothing_else(
+    times: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fails(ChannelListener):
+        def on_message(self, channel: Channel, view: memoryview) -> None:
+            raise ZeroDivisionError("as planned")
+
+        def on_closed(self, channel: Channel, exc: Exception | None) -> None:
+            if times == "twice":
+                raise ZeroDivisionError("as planned")
+
+    def handler(channel: Channel) -> None:
+        channel.listen(Fails() if channel.name == "broken" else Echo())
+
+    async with pair(handler) as peers:
+        broken, whole = await peers.client.open("broken"), await peers.client.open("whole")
+        with caplog.at_level(logging.CRITICAL, "muxtcp"):
+            await broken.send(b"?")
+            with pytest.raises(ChannelReset) as caught:
+                await broken.recv()
+        assert caught.value.code is Code.INTERNAL
+        await whole.send(b"on")
+        assert await whole.recv() == b"on"
+
+
+async def test_a_view_is_valid_during_the_call_only() -> None:
+    class Keeper(Notes):
+        def on_message(self, channel: Channel, view: memoryview) -> None:
+            self.view = view
+
+    keeper = Keeper()
+    async with pair(three) as peers:
+        (await unread(peers)).listen(keeper)
+    with pytest.raises(ValueError, match="released"):
+        bytes(keeper.view)
