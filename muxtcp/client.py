@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WISH = 86_400.0  # seconds; what a server grants is its own business
 
+LAST_DELAY = 0.05  # seconds between the last attempts to resume, when the time that was granted is nearly over
+
 TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN, Code.HANDSHAKE_TIMEOUT}  # refusals that pass by themselves
 
 
@@ -363,15 +365,17 @@ class Connector:
     @asynccontextmanager
     async def _interruptible(self, timeout: float | None) -> AsyncIterator[None]:
         """A scope that ends with a TimeoutError after `timeout` seconds, or when `_interrupt` says so."""
+        scope = self._scope = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as self._scope:
+            async with scope:
                 yield
         except asyncio.CancelledError:
             if self._resumption is not asyncio.current_task():  # cancelled when its session has ended
                 self._change(State.DISCONNECTED)
             raise
         finally:
-            self._scope = None
+            if self._scope is scope:  # else the next break has come already, and its attempt is under way
+                self._scope = None
 
     def _began(self, session: Session) -> None:
         """A session is up."""
@@ -382,7 +386,7 @@ class Connector:
         else:
             session.on_close.append(self._ended)
             if session.granted:
-                session.on_break = self._broke
+                session.on_break, session.on_rejoined = self._broke, self._rejoined
 
     def _ended(self, session: Session) -> None:
         """A session has ended, by whomever."""
@@ -399,6 +403,9 @@ class Connector:
         self._change(State.RECONNECTING, cause=session.broken_by)
         self._resumption = asyncio.get_running_loop().create_task(self._resume(session))
         self._resumption.add_done_callback(self._resumption_ended)
+
+    def _rejoined(self, session: Lasting) -> None:
+        self._change(State.RESUMED, gap=session.gap, replayed=session.replayed)
 
     def _resumption_ended(self, task: asyncio.Task[None]) -> None:
         if self._resumption is task:
@@ -423,21 +430,22 @@ class Connector:
                 final = not self._policy.retry(error)
             else:
                 if attempt.refusal is None:
-                    self._change(State.RESUMED, gap=session.gap, replayed=session.replayed)
                     return
                 self._next = attempt
                 refusal, final = attempt.refusal, True
-            delay = next(delays, None)
-            if isinstance(refusal, Failed) and delay is not None:
-                delay += refusal.retry_after
-            if final or self._stopped or delay is None or session.clock() + delay >= deadline:
+            delay, left = next(delays, None), deadline - session.clock()
+            if final or self._stopped or delay is None or left <= 0:
                 break
+            if isinstance(refusal, Failed):
+                delay += refusal.retry_after
+            delay = min(delay, max(left / 2, LAST_DELAY))  # what was granted is used to its end
             with suppress(TimeoutError):
                 async with self._interruptible(delay):
                     await asyncio.get_running_loop().create_future()
         known = refusal.known if isinstance(refusal, Failed) else None
         broken_by = "" if session.broken_by is None else f"{session.broken_by.cause}; "
-        session._give_up(f"{broken_by}{refusal}", None if known is None else known[0])
+        reason = str(refusal) or f"no answer within the {session.granted:g} s that were granted"
+        session._give_up(f"{broken_by}{reason}", None if known is None else known[0])
 
     def _start_afresh(self) -> None:
         """Forget earlier attempts: attempts, time and delays begin anew."""

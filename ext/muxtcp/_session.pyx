@@ -26,7 +26,7 @@ from . cimport _machine
 from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open
-from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, UP
+from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
 from ._output cimport BLOCK, CONGESTED, PARTED, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
 from ._wakeup cimport Wakeup
@@ -158,7 +158,7 @@ cdef class SessionCore(ChannelHost):
 
     cdef int writing_resumed(self) except -1:
         self.engine.held_back &= ~<uint32_t>CONGESTED
-        self.flush()
+        self.output_ready()                                     # not now: if that write fails, asyncio ends its transport twice
         return 0
 
     # Output
@@ -213,6 +213,8 @@ cdef class SessionCore(ChannelHost):
         for segment in segments:
             size = len(segment)
             while size > left:
+                if self.transport.is_closing():                 # a write has failed: the others would be warned of
+                    return 0
                 view = memoryview(segment)
                 group.append(view[:left])
                 self.transport.writelines(group)
@@ -221,7 +223,7 @@ cdef class SessionCore(ChannelHost):
                 group, left = [], BLOCK
             group.append(segment)
             left -= size
-        if group:
+        if group and not self.transport.is_closing():
             self.transport.writelines(group)
         return 0
 
@@ -540,7 +542,9 @@ cdef class SessionCore(ChannelHost):
 
     def _give_up(self, cause, known=None):
         """There will be no other connection."""
-        self.end(self._lost(cause, known))
+        lost = self._lost(cause, known)
+        self.engine.end_session(Code.TIMEOUT, BY_STREAM, SAY_NOTHING)
+        self.end(lost)
 
     def _finish(self, exc):
         self.end(exc)
