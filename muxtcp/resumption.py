@@ -17,6 +17,7 @@ Every check that fails raises `Failed` with its reason, and then nothing has hap
 
 import hashlib
 import hmac
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -119,6 +120,7 @@ class Ticket:
         generation: the highest attempt that was made (client) or seen (server).
         proven: the highest that was confirmed (server).
         limits: the digest of the handshake's parameters; see `seal`.
+        process: whose ticket it is: a fork's copy of it is none.
     """
 
     id: bytes
@@ -127,6 +129,7 @@ class Ticket:
     generation: int = 0
     proven: int = 0
     limits: bytes = b""
+    process: int = field(default_factory=os.getpid)
     _question: bytes = field(default=b"", repr=False)
     _answer: bytes = field(default=b"", repr=False)
 
@@ -180,7 +183,13 @@ class Ticket:
     # The client's part
 
     def ask(self, position: Position) -> bytes:
-        """The fields of RESUME, for a new attempt."""
+        """The fields of RESUME, for a new attempt.
+
+        Raises:
+            Failed: this process is a fork of the one that has the session, and would take it away from that.
+        """
+        if os.getpid() != self.process:
+            raise Failed(Why.DENIED)
         self.generation += 1
         said = b"".join(
             [

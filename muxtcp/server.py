@@ -129,7 +129,8 @@ class Server:
     """What `serve()` returns: awaitable, and an async context manager that closes it at the end.
 
     Attributes:
-        sessions: those that are up now.
+        sessions: those that are up now, or wait for their clients.
+        parking: of the latter, `len(parking)` and their `cost` in bytes.
         counters: since the start: `accepted` connections, `sessions` that came up, `over_max_handshakes` and
             `over_max_handshakes_per_address` for connections closed at once, `drains_cut_short`, one for each code with
             which a handshake failed (`BAD_PREFACE`, `UNAUTHENTICATED`, ...), and `lost_in_handshake`. For resumption:
@@ -150,6 +151,7 @@ class Server:
         drain_timeout: float,
     ) -> None:
         self.sessions: set[Session] = set()
+        self.parking = parking
         self.counters: Counter[str] = parking.counters
         self._listen = listen
         self._new_session = new_session
