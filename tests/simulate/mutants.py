@@ -254,7 +254,7 @@ def change(data: bytes, each: Callable[[Frame, bytes], bytes]) -> bytes:
 
 
 MUTANTS: dict[type[World], str] = {  # what the simulator says
-    NoFence: "was refused: .* diverged|counts",
+    NoFence: "was refused: .* diverged|counts|was told that",
     WritesBeforeUp: "before it knew",
     GoesOnBeforeTheProof: "before it knew",
     RewindsToOwnAcknowledgement: "is not what it was",
@@ -262,7 +262,7 @@ MUTANTS: dict[type[World], str] = {  # what the simulator says
     CountsOneTooMany: "frames and counts",
     ReleasesOneTooMany: "was refused: .* position lost|have arrived, and it says",
     AcknowledgesACutFrame: "was refused: .* position lost|have arrived, and it says",
-    GenerationIsNotChecked: "was answered after attempt",
+    GenerationIsNotChecked: "was answered after attempt|was refused: .* position lost",
     LateProofsCount: "was proven, and",
     ForgetsTheFirstFrame: "is not what it was",
     WrongOrder: "is not what it was",

@@ -178,13 +178,17 @@ class World:
         if self.server.closed is not None:
             position = self.server.engine.position
             raise Failed(Why.EXPIRED, known=(position.frames, position.bytes))
-        if not self.settling and self.chance.random() < 0.1:
-            raise Failed(Why.BUSY)
         return self.server
+
+    def busy_now(self) -> bool:
+        """Whether the server asks for another attempt later, as it may without any reason."""
+        return not self.settling and self.chance.random() < 0.1
 
     def asked(self, line: Line, side: Side, engine: Engine, question: bytes) -> None:
         """RESUME has come to the server."""
         line.host = self.host(engine, self.find)
+        if self.busy_now():
+            raise Failed(Why.BUSY)
         was_live = self.server.line is not None
         line.host.asked(question)
         if line.number <= self.newest:
