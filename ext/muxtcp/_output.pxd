@@ -114,6 +114,7 @@ cdef class Output:
     cdef void bury(self, channel_t *channel) noexcept nogil
     cdef int reserve(self, size_t size) except -1
     cdef int seal(self) except -1
+    cdef int let_block_go(self) except -1
     cdef int hand_over(self, segment, const char *data, size_t size, bint sequenced) except -1
     cdef void judge_log(self) noexcept nogil                    # whether data may be written
     cdef void hold_for_log(self) noexcept nogil

@@ -422,6 +422,14 @@ cdef class Output:
         self.hand_over(segment, PyBytes_AS_STRING(segment), size, self.sent_frames != self.log.kept_frames)
         return 0
 
+    cdef int let_block_go(self) except -1:
+        """What is written is sealed, and the room for more given back."""
+        self.seal()
+        Py_XDECREF(self.block)
+        self.block = NULL
+        self.room = 0
+        return 0
+
     cdef int hand_over(self, segment, const char *data, size_t size, bint sequenced) except -1:
         """The next thing to be written; kept as well, if the session is resumable and frames of channels are in it."""
         if self.log.on and sequenced:

@@ -9,6 +9,7 @@ from collections import namedtuple
 
 from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
+from libc.stdlib cimport free
 
 from muxtcp.errors import Code, Fate, LocalProtocolError
 
@@ -83,10 +84,12 @@ cdef class Resumable(Machine):
         if not self.log.on or self.phase == OVER:
             raise illegal("only a session that is up and resumable survives its connection")
         self.held_back = self.held_back & ~<uint32_t>(CONGESTED | REPLAYING) | PARTED
-        self.seal()
+        self.let_block_go()
         self.segments = []                                      # the log has them
         self.sealed = 0
-        self.start = self.end = 0
+        free(self.buffer)                                       # thousands of sessions may wait without a connection
+        self.buffer = NULL
+        self.room = self.start = self.end = 0
         self.lent = NULL
         self.broken = self.probing = self.late = False
         self.probe_at = self.stuck_at = self.ack_at = INFINITY

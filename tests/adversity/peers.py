@@ -66,12 +66,15 @@ async def server(*, port: int, host: str = "127.0.0.1", config: dict[str, Any] |
     async def handler(channel: Channel) -> None:
         count = 0
         try:
+            if channel.name == "sleeper":  # what comes on it stays unread
+                await channel.session.wait_closed()
             async for message in channel:
                 count += 1
                 if channel.name == "echo":
                     await channel.send(message)
         finally:
-            tell("over", channel.name, count)
+            if channel.name != "sleeper":
+                tell("over", channel.name, count)
 
     inbox = await commands()
     async with serve(handler, host, port, config=Config(**config or {}), **options) as server:
@@ -79,7 +82,8 @@ async def server(*, port: int, host: str = "127.0.0.1", config: dict[str, Any] |
         while True:
             match await inbox.get():
                 case ["state"]:
-                    tell("state", len(server.sessions), dict(server.counters), server.parking.cost, resident())
+                    parking = server.parking
+                    tell("state", len(server.sessions), server.counters, len(parking), parking.cost, resident())
 
 
 # --- client -----------------------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def test_a_killed_client_leaves_nothing_behind(loop: str, server: Peer) -> None:
         client.ask("flush", 100, answer="flushed")
         client.kill()
     assert sorted([server.until("over"), server.until("over")]) == [["over", "echo", 0], ["over", "sink", 100]]
-    sessions, counters, cost, _ = server.ask("state", answer="state")
-    assert (sessions, cost) == (0, 0)
+    sessions, counters, waiting, cost, _ = server.ask("state", answer="state")
+    assert (sessions, waiting, cost) == (0, 0, 0)
     assert (counters["parked"], counters["expired"]) == (1, 1)
 
 
