@@ -11,8 +11,8 @@ from muxtcp.resumption import Failed, Ticket, Why, new_incarnation
 LONGEST = 120.0  # seconds that a server may grant
 TOMBSTONE_TIME = 600.0  # seconds for which it is remembered how far a session had come
 TOMBSTONES = 4_096
-# Bytes that a parked session and each of its channels, with a handler's task, cost beside their messages. Resident memory
-# grew by 8,700 and 4,250 a piece (`tests/adversity/parked.py`); rounded up.
+# Bytes that a parked session and each of its channels, with a handler's task, cost beside their messages: resident
+# memory grew by 8,700 and 4,250 apiece (`tests/adversity/parked.py`), rounded up.
 SESSION, CHANNEL = 10_240, 5_120
 
 

@@ -9,13 +9,14 @@ import argparse
 import secrets
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for `support`, as pytest does
 
-from adversity.peers import Peer
+from adversity.peers import PATIENCE, Peer
 from support import frames
 
 WARM = 300  # sessions that come and go before anything is measured: what is kept once for all is there then
@@ -46,7 +47,8 @@ class Server(Peer):
 
     def settled(self, **counters: int) -> State:
         """Its state once it has counted so much; "gone" are those that expired or were given up."""
-        for _ in range(100_000):
+        end = time.monotonic() + GRANTED + PATIENCE
+        while time.monotonic() < end:
             state = self.state
             state.counters["gone"] = state.counters.get("expired", 0) + state.counters.get("evicted", 0)
             if all(state.counters.get(name, 0) >= count for name, count in counters.items()):
