@@ -181,7 +181,10 @@ class Breaker:
             allowed += RETRY
         name = self.random.choice(self._ways)
         after = int(2 ** self.random.uniform(0, LONGEST_CUT.bit_length()))
-        WAYS[name](self._proxy, self.random.choice(DIRECTIONS), after)
+        try:
+            WAYS[name](self._proxy, self.random.choice(DIRECTIONS), after)
+        except LookupError:
+            name = "by a cut that was meant for the handshake"
         if self._outage:
             await asyncio.sleep(self._outage)  # this is what is measured
             self._proxy.accept()

@@ -297,7 +297,7 @@ def _value(text: str) -> Any:
 class ProxyProcess:
     """The proxy as a child process, for the length of a `with` block; its commands are methods, with keywords alone.
 
-    They return when the proxy has done it, within a millisecond or so.
+    They return when the proxy has done it, within a millisecond or so. LookupError: there is no such connection.
     """
 
     def __init__(self, server_port: int, *prefix: str) -> None:
@@ -315,7 +315,7 @@ class ProxyProcess:
         self._process.stdin.write(command + "\n")
         answer = self._read()
         if answer.startswith("error"):
-            raise RuntimeError(f"{command}: {answer}")
+            raise (LookupError if "IndexError" in answer else RuntimeError)(f"{command}: {answer}")
         return answer
 
     def _read(self) -> str:
