@@ -1,0 +1,201 @@
+"""Where a server keeps sessions without a connection, with sessions that the test plays and a clock that it moves."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from muxtcp._engine import Position
+from muxtcp.parking import CHANNEL, SESSION, TOMBSTONE_TIME, Parking
+from muxtcp.resumption import Failed, Ticket, Why
+from muxtcp.testing import VirtualClockLoop
+
+AT = Position(7, 700, 1)
+
+
+@dataclass
+class FakeEngine:
+    held_bytes: int
+    position: Position = AT
+
+
+@dataclass(eq=False)
+class FakeSession:
+    """As much of a session as a parking touches."""
+
+    parking: Parking
+    channels: int = 0
+    held: int = 0
+    granted: float = 0.0
+    ended: list[str] = field(default_factory=list)
+    ticket: Ticket = field(init=False)
+    on_break: Callable[[Any], None] | None = None
+    on_rejoined: Callable[[Any], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.engine = FakeEngine(self.held)
+
+    def attached_channels(self) -> list[None]:
+        return [None] * self.channels
+
+    def _give_up(self, cause: str) -> None:
+        self.ended.append(cause)
+        self.parking.forget(self)  # type: ignore[arg-type]
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        return self.ticket.incarnation, self.ticket.id
+
+
+def admitted(parking: Parking, wished: float = 30.0, **facts: Any) -> Any:
+    session: Any = FakeSession(parking, **facts)
+    parking.admit(session, wished, bytes(16))
+    return session
+
+
+def why(parking: Parking, session: Any) -> Failed:
+    with pytest.raises(Failed) as refused:
+        parking.find(*session.key)
+    return refused.value
+
+
+def on_virtual_clock(scenario: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        runner.run(scenario)
+
+
+@pytest.mark.parametrize("longest", [-1.0, 120.1])
+def test_a_time_out_of_range(longest: float) -> None:
+    with pytest.raises(ValueError, match=f"resume is {longest:g} s, not from 0 to 120"):
+        Parking(longest)
+
+
+async def test_no_more_is_granted_than_wished_or_offered() -> None:
+    parking = Parking(30.0)
+    assert [admitted(parking, wished).granted for wished in (1.5, 30.0, 3_600.0)] == [1.5, 30.0, 30.0]
+    assert admitted(Parking(0.0)).on_break is None
+
+
+def test_expiry_exactly_at_the_bound() -> None:
+    async def scenario() -> None:
+        parking = Parking(30.0)
+        session = admitted(parking)
+        parking.broken(session)
+        await asyncio.sleep(29.999)
+        assert parking.find(*session.key) is session
+        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        assert session.ended == ["its client did not come back within 30 s"]
+        assert (why(parking, session).why, why(parking, session).known) == (Why.EXPIRED, (7, 700))
+        assert parking.counters["expired"] == 1
+        assert (len(parking), parking.cost) == (0, 0)
+
+    on_virtual_clock(scenario())
+
+
+def test_a_late_timer_grants_no_more_time() -> None:
+    async def scenario() -> None:
+        loop: Any = asyncio.get_running_loop()
+        parking = Parking(30.0)
+        session = admitted(parking)
+        parking.broken(session)
+        loop._clock.now += 30.0  # nobody has had a turn
+        assert why(parking, session).why is Why.EXPIRED
+        assert len(session.ended) == 1
+        await asyncio.sleep(1.0)
+        assert len(session.ended) == 1
+
+    on_virtual_clock(scenario())
+
+
+def test_a_session_that_came_back_does_not_expire() -> None:
+    async def scenario() -> None:
+        parking = Parking(30.0)
+        session = admitted(parking)
+        for _ in range(3):
+            parking.broken(session)
+            parking.broken(session)  # fenced, while it is parked already
+            assert len(parking) == 1
+            parking.rejoined(session)
+            assert (len(parking), parking.cost) == (0, 0)
+        await asyncio.sleep(100.0)
+        assert not session.ended
+        assert (parking.counters["parked"], parking.counters["resumed"]) == (3, 3)
+
+    on_virtual_clock(scenario())
+
+
+async def test_beyond_the_number_the_oldest_goes_and_never_a_live_one() -> None:
+    parking = Parking(30.0, most=2)
+    live, *sessions = [admitted(parking) for _ in range(5)]
+    for session in sessions:
+        parking.broken(session)
+    assert [bool(session.ended) for session in [live, *sessions]] == [False, True, True, False, False]
+    assert sessions[0].ended == ["it was given up for want of memory"]
+    assert why(parking, sessions[0]).why is Why.EXPIRED
+    assert parking.find(*live.key) is live
+    assert parking.counters["evicted"] == 2
+    for session in sessions[2:]:
+        parking.rejoined(session)
+
+
+async def test_beyond_the_memory_the_oldest_goes_and_costs_come_back_exactly() -> None:
+    parking = Parking(30.0, memory=100_000)
+    first, second, third = (admitted(parking, channels=n, held=30_000) for n in (1, 2, 3))
+    parking.broken(first)
+    assert parking.cost == SESSION + CHANNEL + 30_000
+    first.engine.held_bytes = 0  # what it costs is settled when it is parked
+    parking.broken(second)
+    parking.broken(third)
+    assert [bool(session.ended) for session in (first, second, third)] == [True, False, False]
+    assert parking.cost == 2 * SESSION + 5 * CHANNEL + 60_000
+    parking.forget(second)
+    parking.rejoined(third)
+    assert (len(parking), parking.cost) == (0, 0)
+
+
+async def test_a_session_larger_than_the_memory_is_not_kept() -> None:
+    parking = Parking(30.0, memory=10_000)
+    session = admitted(parking, held=10_000)
+    parking.broken(session)
+    assert session.ended
+    assert parking.cost == 0
+
+
+def test_a_tombstone_ends() -> None:
+    async def scenario() -> None:
+        parking = Parking(30.0)
+        session = admitted(parking)
+        parking.forget(session)
+        await asyncio.sleep(TOMBSTONE_TIME - 0.001)
+        assert why(parking, session).why is Why.EXPIRED
+        await asyncio.sleep(0.001)
+        assert why(parking, session).why is Why.UNKNOWN
+
+    on_virtual_clock(scenario())
+
+
+async def test_tombstones_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muxtcp.parking.TOMBSTONES", 2)
+    parking = Parking(30.0)
+    sessions = [admitted(parking) for _ in range(3)]
+    for session in sessions:
+        parking.forget(session)
+    assert [why(parking, session).why for session in sessions] == [Why.UNKNOWN, Why.EXPIRED, Why.EXPIRED]
+
+
+async def test_a_forked_process_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    parking = Parking(30.0)
+    parked, live = admitted(parking), admitted(parking)
+    parking.broken(parked)
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    assert [why(parking, session).why for session in (parked, live)] == [Why.WRONG_INCARNATION] * 2
+    assert (len(parking), parking.cost) == (0, 0)
+    parking.forget(live)  # it is the parent's: nothing is remembered of it
+    own = admitted(parking)
+    assert own.ticket.incarnation != live.ticket.incarnation
+    assert parking.find(*own.key) is own
