@@ -233,6 +233,7 @@ class Connector:
         self._policy = policy
         self._state = State.DISCONNECTED
         self._stopped = False
+        self._waiting = False  # for the time of the next attempt
         self._scope: asyncio.Timeout | None = None  # of the attempt or the wait under way: ends it when rescheduled
         self._entered: Session | None = None
         self._attempts = 0
@@ -289,7 +290,7 @@ class Connector:
 
     def reconnect_now(self) -> None:
         """Cut a wait short: the next attempt begins at once. Without a wait it does nothing."""
-        if self._state is State.WAITING:
+        if self._waiting:
             self._interrupt()
 
     def stop(self) -> None:
@@ -344,9 +345,16 @@ class Connector:
             raise failure from cause
         logger.info("attempt %d begins in %.1f s: %s", self._attempts + 1, delay, cause)
         self._change(State.WAITING, delay=delay, cause=cause)
-        with suppress(TimeoutError):
-            async with self._interruptible(delay):
-                await asyncio.get_running_loop().create_future()
+        await self._wait(delay)
+
+    async def _wait(self, delay: float) -> None:
+        self._waiting = True
+        try:
+            with suppress(TimeoutError):
+                async with self._interruptible(delay):
+                    await asyncio.get_running_loop().create_future()
+        finally:
+            self._waiting = False
 
     def _next_delay(self, cause: BaseException | None) -> float | None:
         """Seconds until the next attempt; None when a limit forbids it."""
@@ -439,9 +447,7 @@ class Connector:
             if isinstance(refusal, Failed):
                 delay += refusal.retry_after
             delay = min(delay, max(left / 2, LAST_DELAY))  # what was granted is used to its end
-            with suppress(TimeoutError):
-                async with self._interruptible(delay):
-                    await asyncio.get_running_loop().create_future()
+            await self._wait(delay)
         known = refusal.known if isinstance(refusal, Failed) else None
         broken_by = "" if session.broken_by is None else f"{session.broken_by.cause}; "
         reason = str(refusal) or f"no answer within the {session.granted:g} s that were granted"

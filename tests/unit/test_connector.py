@@ -10,6 +10,7 @@ import pytest
 
 from muxtcp.client import Connector, Policy, State, StateInfo, connect, worth_retrying
 from muxtcp.errors import Code, HandshakeError, ReconnectFailed, RemoteProtocolError, SessionClosed, SessionLost
+from muxtcp.resumption import Failed, Why
 
 REFUSED = ConnectionRefusedError(111, "cannot connect to h:1: Connection refused")
 
@@ -51,7 +52,7 @@ class Rig:
         }
         self.connector = Connector(self.attempt, Policy(**defaults | policy))
 
-    async def attempt(self) -> Any:
+    async def attempt(self, **resumption: Any) -> Any:
         await asyncio.sleep(0)
         match next(self.script):
             case None:
@@ -59,6 +60,9 @@ class Rig:
             case Exception() as error:
                 raise error
             case session:
+                if resumption:
+                    carried_on = resumption["guest_of"]
+                    carried_on.on_rejoined(carried_on)
                 return session
 
     @property
@@ -103,6 +107,62 @@ class TestOnce:
         assert await rig.connector is session
         assert rig.path == "CONNECTING WAITING CONNECTING WAITING CONNECTING CONNECTED"
         assert rig.states[3][1] == StateInfo(2, 0.0, REFUSED)
+
+
+@dataclass(eq=False)
+class LastingSession(FakeSession):
+    """One that survives a break."""
+
+    granted: float = 30.0
+    gap: float = 0.25
+    replayed: int = 7
+    refusal: Failed | None = None
+    broken_at: float | None = None
+    broken_by: SessionLost | None = None
+    on_break: Any = None
+    on_rejoined: Any = None
+
+    def clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def breaks(self) -> None:
+        self.broken_at, self.broken_by = self.clock(), SessionLost(cause="cut")
+        self.on_break(self)
+
+    def _give_up(self, cause: str, known: int | None) -> None:
+        self.end(SessionLost(cause=f"{cause} ({known})"))
+
+
+class TestResumption:
+    async def test_what_is_told_of_a_session_that_is_carried_on(self) -> None:
+        session = LastingSession()
+        rig = Rig(session, REFUSED, Failed(Why.BUSY), LastingSession())
+        assert await rig.connector is session
+        session.breaks()
+        await rig.reaches(State.RESUMED)
+        assert rig.path == "CONNECTING CONNECTED RECONNECTING RESUMED"
+        assert rig.states[2][1].cause is session.broken_by
+        assert rig.states[3][1] == StateInfo(1, gap=0.25, replayed=7)
+
+    async def test_what_is_told_of_one_that_is_not(self) -> None:
+        session = LastingSession()
+        rig = Rig(session, Failed(Why.EXPIRED, known=(3, 300)))
+        await rig.connector
+        session.breaks()
+        await rig.reaches(State.LOST)
+        assert rig.path == "CONNECTING CONNECTED RECONNECTING LOST"
+        assert rig.states[-1][1].cause is session.exception
+        assert "cut; the session cannot be resumed: expired (3)" in str(session.exception)
+
+    async def test_reconnect_now_cuts_the_wait_short(self) -> None:
+        session = LastingSession()
+        rig = Rig(session, REFUSED, LastingSession(), backoff=lambda: iter([20.0]))
+        await rig.connector
+        session.breaks()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        rig.connector.reconnect_now()
+        await rig.reaches(State.RESUMED)
 
 
 class TestLoop:
