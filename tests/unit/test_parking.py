@@ -143,7 +143,7 @@ async def test_beyond_the_number_the_oldest_goes_and_never_a_live_one() -> None:
 
 
 async def test_beyond_the_memory_the_oldest_goes_and_costs_come_back_exactly() -> None:
-    parking = Parking(30.0, memory=100_000)
+    parking = Parking(30.0, memory=2 * SESSION + 5 * CHANNEL + 60_000)
     first, second, third = (admitted(parking, channels=n, held=30_000) for n in (1, 2, 3))
     parking.broken(first)
     assert parking.cost == SESSION + CHANNEL + 30_000
