@@ -155,6 +155,7 @@ class Engine:
     def part(self) -> None: ...  # the connection is gone, nothing that it still delivers counts
     def judge(self, frames: int, sizes: int, oldest: int) -> int: ...  # the peer's position: 0, POSITION_LOST, DIVERGED
     def rejoin(self, frames: int, now: float) -> int: ...  # there is a connection; returns how many frames go again
+    def forget(self) -> None: ...  # the session has ended: let the replay log go
     def fate(self, known: int | None = None) -> Fate: ...  # of what we sent; known: the peer has exactly so many frames
     @property
     def heard_fate(self) -> Fate: ...  # of what the peer sent

@@ -410,28 +410,34 @@ class Connector:
     def _broke(self, session: Lasting) -> None:
         self._change(State.RECONNECTING, cause=session.broken_by)
         self._resumption = asyncio.get_running_loop().create_task(self._resume(session))
-        self._resumption.add_done_callback(self._resumption_ended)
+        self._resumption.add_done_callback(partial(self._resumption_ended, session))
 
     def _rejoined(self, session: Lasting) -> None:
         self._change(State.RESUMED, gap=session.gap, replayed=session.replayed)
 
-    def _resumption_ended(self, task: asyncio.Task[None]) -> None:
+    def _resumption_ended(self, session: Lasting, task: asyncio.Task[None]) -> None:
         if self._resumption is task:
             self._resumption = None
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a resumption failed on this side", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a resumption failed on this side", exc_info=error)
+        if session.exception is None and not session.connected and self._resumption is None:
+            session._give_up(
+                f"its resumption failed on this side: {error!r}" if error else "its resumption was cancelled"
+            )
 
     async def _resume(self, session: Lasting) -> None:
         """Carry the session on over a new connection within the time that the server granted, or give it up."""
         assert session.broken_at is not None
         deadline = session.broken_at + session.granted
         delays = iter(self._policy.backoff())
-        while True:
+        refusal: Exception = ConnectionAbortedError("the connector was stopped")
+        while not self._stopped:
             try:
                 async with self._interruptible(max(0.0, deadline - session.clock())):
                     attempt = await self._attempt(guest_of=session, falls_back=self._iterating)
             except Failed as failure:
-                refusal: Exception = failure
+                refusal = failure
                 final = failure.why is not Why.BUSY
             except (OSError, MuxError) as error:
                 refusal = error
@@ -448,7 +454,11 @@ class Connector:
                 delay += refusal.retry_after
             delay = min(delay, max(left / 2, LAST_DELAY))  # what was granted is used to its end
             await self._wait(delay)
+        if session.connected:  # it came to be in the moment in which this was interrupted
+            return
         known = refusal.known if isinstance(refusal, Failed) else None
+        if known is not None and session.engine.judge(*known, 0):
+            known = None  # it is not signed, and cannot be
         broken_by = "" if session.broken_by is None else f"{session.broken_by.cause}; "
         reason = str(refusal) or f"no answer within the {session.granted:g} s that were granted"
         session._give_up(f"{broken_by}{reason}", None if known is None else known[0])

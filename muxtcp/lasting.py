@@ -157,7 +157,7 @@ class Lasting(SessionCore):
 
     async def _flush_channel(self, channel: Channel) -> None:
         """Wait until the peer's session has everything that was accepted on the channel: see `Channel.flush`."""
-        while self._queued(channel):
+        while self._unwritten(channel):
             await self._progress(channel)
         target = self.engine.sent_frames
         if not self.engine.resumable:

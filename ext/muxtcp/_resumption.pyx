@@ -131,6 +131,10 @@ cdef class Resumable(Machine):
                 self.mark_writable(self.table.slots[index])     # those who came meanwhile may try again
         return self.sent_frames - frames
 
+    def forget(self):
+        replay_release(&self.log, self.log.kept_frames)
+        self.log.on = False
+
     # What became of messages
 
     def fate(self, known=None):

@@ -18,7 +18,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
 
 from muxtcp.errors import (
-    ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
+    ChannelClosed, ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
 )
 from muxtcp.sockets import Nobody, unacknowledged
 
@@ -483,6 +483,7 @@ cdef class SessionCore(ChannelHost):
             self._check_quiet()
         if self.transport is not None:
             self._close_connection()
+        self.engine.forget()                                    # the exception has the counts
         self._on_ended()
         return 0
 
@@ -549,8 +550,11 @@ cdef class SessionCore(ChannelHost):
     def _finish(self, exc):
         self.end(exc)
 
-    def _queued(self, Channel channel):
-        return 0 if channel.state == NULL else channel.state.queued
+    def _unwritten(self, Channel channel):
+        """Whether messages of the channel wait to be written."""
+        if channel.state == NULL:
+            raise ChannelClosed(channel_id=channel.id, name=channel.name)
+        return channel.state.first != NULL
 
     # Time
 
