@@ -1,6 +1,6 @@
 """What a session does about its connections when it may outlive them (section 11 of the protocol).
 
-the connection breaks   _on_broken -> fence(): nothing of it counts any more; then on_break tells whoever can help
+the connection breaks   _on_broken -> _part(): nothing of it counts any more; then on_break tells whoever can help
 client                  the connector dials, and makes a Session with guest_of=... that asks to carry this one on
 server                  a Session of the new connection hears the question, fences the one it is about, and answers
 both                    the session of the new connection hands it over: _carry_on()
@@ -8,6 +8,7 @@ both                    the session of the new connection hands it over: _carry_
 
 import asyncio
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 from muxtcp._channel import Channel
@@ -16,8 +17,15 @@ from muxtcp._protocol import MuxProtocol
 from muxtcp._session import SessionCore
 from muxtcp.codecs import Codec
 from muxtcp.config import Config
-from muxtcp.errors import Code, HandshakeError, SessionClosed, SessionLost
+from muxtcp.errors import ChannelError, Code, HandshakeError, SessionClosed, SessionLost
 from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Malformed, Ticket, Why
+
+
+def raised_again(error: Exception) -> Exception:
+    """A new object that says the same: one that is raised again keeps its old tracebacks."""
+    again = copy(error)
+    again.__cause__ = error.__cause__
+    return again
 
 
 class Lot(Protocol):
@@ -28,6 +36,12 @@ class Lot(Protocol):
 
     def refused(self, failure: Failed) -> None:
         """A client's question was answered so."""
+
+    def attempted(self, session: "Lasting") -> None:
+        """The session was fenced for a client that has still to prove itself."""
+
+    def failed(self, session: "Lasting") -> None:
+        """That client's connection has ended before it did, and no other has asked since."""
 
 
 class Lasting(SessionCore):
@@ -172,7 +186,10 @@ class Lasting(SessionCore):
         """Wait until something was written or acknowledged."""
         failure = channel.exception or self.exception
         if failure is not None:
-            raise failure
+            error = raised_again(failure)
+            if isinstance(error, ChannelError):
+                error._session = id(self)  # a handler that ends with it has not failed
+            raise error
         if self.progress is None:
             self.progress = self.loop.create_future()
         await asyncio.shield(self.progress)
@@ -204,6 +221,7 @@ class Lasting(SessionCore):
         self._host = Host(self.engine, self._lot.find)
         try:
             self._host.asked(fields)
+            self._lot.attempted(self._host.session)
         except Failed as failure:
             self.refusal = failure
             self._lot.refused(failure)
@@ -222,6 +240,11 @@ class Lasting(SessionCore):
             self._up.set_exception(failure)
             self._up.exception()  # whether anyone waits for it is the caller's business
         self.engine.close(Code.CANCELLED, str(failure))
+
+    def _on_ended(self) -> None:
+        """The session is over. If it was to carry another one on and has not, that one waits again."""
+        if self._host is not None and self._host.pending and not self.handed_over:
+            self._lot.failed(self._host.session)
 
     def _hand_over(self, session: "Lasting", frames: int) -> None:
         rest = self.engine.take_rest()

@@ -17,12 +17,12 @@ SESSION, CHANNEL = 10_240, 5_120
 
 
 @dataclass(slots=True)
-class Parked:
-    """A session without a connection."""
+class Break:
+    """What a session without a connection has left."""
 
-    cost: int  # bytes
     expires: float  # loop time
     timer: asyncio.TimerHandle
+    attempted: bool = False  # whether a client has asked for it, and may still prove itself
 
 
 @dataclass(slots=True)
@@ -63,8 +63,10 @@ class Parking:
         self._process = os.getpid()
         self._incarnation = new_incarnation()
         self._sessions: dict[bytes, Lasting] = {}
-        self._parked: OrderedDict[bytes, Parked] = OrderedDict()
+        self._breaks: dict[bytes, Break] = {}
+        self._parked: OrderedDict[bytes, int] = OrderedDict()  # what each costs, of those in _breaks that wait
         self._cost = 0
+        self._stopped = False
         self._tombstones: OrderedDict[bytes, Tombstone] = OrderedDict()
 
     @property
@@ -95,8 +97,8 @@ class Parking:
         now = asyncio.get_running_loop().time()
         if incarnation != self._incarnation:
             raise Failed(Why.WRONG_INCARNATION)
-        parked = self._parked.get(session_id)
-        if parked is not None and parked.expires <= now:  # its timer is late
+        gap = self._breaks.get(session_id)
+        if gap is not None and gap.expires <= now:  # its timer is late
             self._expire(session_id)
         if session_id in self._sessions:
             return self._sessions[session_id]
@@ -111,23 +113,36 @@ class Parking:
 
     def broken(self, session: Lasting) -> None:
         """A session has lost its connection, or was fenced: keep it for the granted time."""
-        key = session.ticket.id
-        if key in self._parked:
-            return
-        loop = asyncio.get_running_loop()
-        cost = SESSION + CHANNEL * len(session.attached_channels()) + session.engine.held_bytes
+        loop, key = asyncio.get_running_loop(), session.ticket.id
         expires = loop.time() + session.granted
-        self._parked[key] = Parked(cost, expires, loop.call_at(expires, self._expire, key))
-        self._cost += cost
-        self.counters["parked"] += 1
-        while self._parked and (len(self._parked) > self._most or self._cost > self._memory):
-            self.counters["evicted"] += 1
-            self._end(next(iter(self._parked)), "it was given up for want of memory")
+        self._breaks[key] = Break(expires, loop.call_at(expires, self._expire, key))
+        if session.broken_by is not None:  # else it was fenced, and its client is there
+            self._park(session)
+
+    def attempted(self, session: Lasting) -> None:
+        """It was fenced for a client that has still to prove itself: `rejoined` or `failed` follows."""
+        self._breaks[session.ticket.id].attempted = True
+
+    def failed(self, session: Lasting) -> None:
+        """The newest attempt came to nothing: the session waits for another, unless it has ended."""
+        gap = self._breaks.get(session.ticket.id)
+        if gap is not None:
+            gap.attempted = False
+            self._park(session)
 
     def rejoined(self, session: Lasting) -> None:
         """Its client came back."""
         self._unpark(session.ticket.id)
         self.counters["resumed"] += 1
+
+    def stop(self) -> None:
+        """No client can come back any more, but those that have asked already: a session that breaks is given up."""
+        self._stopped = True
+
+    def waits(self, session: Lasting) -> bool:
+        """Whether it has no connection, and no client has asked for it."""
+        gap = self._breaks.get(session.ticket.id) if session.granted else None
+        return gap is not None and not gap.attempted
 
     def forget(self, session: Lasting) -> None:
         """It has ended. For a while it is remembered how far it had come, in case its client does not know that."""
@@ -142,13 +157,36 @@ class Parking:
         while len(self._tombstones) > TOMBSTONES or next(iter(self._tombstones.values())).expires <= now:
             self._tombstones.popitem(last=False)
 
+    def _park(self, session: Lasting) -> None:
+        key = session.ticket.id
+        if self._stopped:
+            self._end(key, "the server is shutting down")
+            return
+        if key in self._parked:
+            return
+        self.counters["parked"] += 1
+        cost = SESSION + CHANNEL * len(session.attached_channels()) + session.engine.held_bytes
+        if cost > self._memory:  # or it would take all others with it
+            self._evict(key)
+            return
+        self._parked[key] = cost
+        self._cost += cost
+        while len(self._parked) > self._most or self._cost > self._memory:
+            self._evict(next(iter(self._parked)))
+
     def _unpark(self, key: bytes) -> None:
-        parked = self._parked.pop(key, None)
-        if parked is not None:
-            parked.timer.cancel()
-            self._cost -= parked.cost
+        gap = self._breaks.pop(key, None)
+        if gap is not None:
+            gap.timer.cancel()
+            self._cost -= self._parked.pop(key, 0)
+
+    def _evict(self, key: bytes) -> None:
+        self.counters["evicted"] += 1
+        self._end(key, "it was given up for want of memory")
 
     def _expire(self, key: bytes) -> None:
+        if key not in self._breaks:  # a fork has the timers of its parent, and has forgotten its sessions
+            return
         self.counters["expired"] += 1
         self._end(key, f"its client did not come back within {self._sessions[key].granted:g} s")
 
@@ -163,6 +201,7 @@ class Parking:
             self._process = os.getpid()
             self._incarnation = new_incarnation()
             self._sessions.clear()
+            self._breaks.clear()
             self._parked.clear()
             self._tombstones.clear()
             self._cost = 0

@@ -39,7 +39,7 @@ class Why(IntEnum):
     UNKNOWN = 1  # there is no such session, or there never was
     EXPIRED = 2  # it was kept for as long as was granted, or given up for want of memory
     WRONG_INCARNATION = 3  # it was another process's
-    STALE_GENERATION = 4  # a later attempt was seen
+    STALE_GENERATION = 4  # this attempt or a later one was confirmed
     POSITION_LOST = 5  # what one side lacks is kept no more, or one claims what was never sent
     DIVERGED = 6  # the two do not talk about the same session
     DENIED = 7  # the mac is wrong
@@ -341,10 +341,14 @@ class Host(Generic[S]):
         self.session.ticket.judge(self._question)
         self.session.ticket.take(self._question)
         self.session.fence()
-        self._find(self._question.incarnation, self._question.id)  # what has no connection may be given up at once
         self.fenced = True
         _judge(self.session, self._question.position)
         self._engine.answer_resume(RESUME_OK, self.session.ticket.answer(self._question, self.session.engine.position))
+
+    @property
+    def pending(self) -> bool:
+        """Whether this attempt took the session from its connection, and no newer one has begun."""
+        return self.fenced and self._question.generation == self.session.ticket.generation
 
     def proven(self, fields: bytes) -> int:
         """RESUME_CONFIRM has come.
@@ -355,7 +359,7 @@ class Host(Generic[S]):
         Raises:
             Failed: somebody else asked, or a newer attempt has begun.
         """
-        if self._question.generation != self.session.ticket.generation:
+        if not self.pending:
             raise Failed(Why.STALE_GENERATION)
         self.session.ticket.check_proof(fields)
         return self._question.position.frames

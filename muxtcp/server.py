@@ -267,6 +267,7 @@ class Server:
     def _stop_listening(self) -> None:
         """Accept no more connections, and refuse those whose handshake is under way."""
         self._stopping = True
+        self.parking.stop()
         for timer in self._paused.values():
             timer.cancel()
         self._paused.clear()
@@ -346,6 +347,8 @@ class Server:
                     await session.wait_closed()
                 return
         except asyncio.CancelledError:
+            if session.handed_over:  # the connection is another session's: nothing is left to cancel
+                return
             session.abort(GOODBYE)
             raise
         if session.handed_over:
@@ -381,6 +384,9 @@ class Server:
 
     async def _drain(self, session: Session, limit: float) -> None:
         """Let a session's channels finish, within the limit."""
+        if self.parking.waits(session):  # in vain
+            await session.close(Code.SHUTDOWN, GOODBYE)
+            return
         try:
             async with asyncio.timeout(limit):
                 await session.drain()

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from copy import copy
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -18,7 +17,7 @@ from muxtcp.errors import (
     HandshakeError,
     SessionClosed,
 )
-from muxtcp.lasting import Lasting
+from muxtcp.lasting import Lasting, raised_again
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
 from muxtcp.serving import Handler, Serving, served_channel
@@ -446,13 +445,12 @@ class Session(Serving):
                 logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
 
     def _why_ended(self) -> Exception:
-        """What ended the session, as a new object: one that is raised again keeps its old tracebacks."""
+        """What ended the session, to be raised."""
         assert self.exception is not None
-        again = copy(self.exception)
-        again.__cause__ = self.exception.__cause__
-        return again
+        return raised_again(self.exception)
 
     def _on_ended(self) -> None:
+        super()._on_ended()
         error = self.exception
         assert error is not None
         if not self._up.done():

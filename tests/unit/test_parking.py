@@ -30,6 +30,7 @@ class FakeSession:
     channels: int = 0
     held: int = 0
     granted: float = 0.0
+    broken_by: str | None = "cut"  # None: it was fenced
     ended: list[str] = field(default_factory=list)
     ticket: Ticket = field(init=False)
     on_break: Callable[[Any], None] | None = None
@@ -117,7 +118,8 @@ def test_a_session_that_came_back_does_not_expire() -> None:
         session = admitted(parking)
         for _ in range(3):
             parking.broken(session)
-            parking.broken(session)  # fenced, while it is parked already
+            parking.attempted(session)  # this one comes to nothing
+            parking.failed(session)
             assert len(parking) == 1
             parking.rejoined(session)
             assert (len(parking), parking.cost) == (0, 0)
@@ -157,12 +159,60 @@ async def test_beyond_the_memory_the_oldest_goes_and_costs_come_back_exactly() -
     assert (len(parking), parking.cost) == (0, 0)
 
 
-async def test_a_session_larger_than_the_memory_is_not_kept() -> None:
-    parking = Parking(30.0, memory=10_000)
-    session = admitted(parking, held=10_000)
-    parking.broken(session)
-    assert session.ended
-    assert parking.cost == 0
+async def test_a_session_larger_than_the_memory_goes_alone() -> None:
+    parking = Parking(30.0, memory=2 * SESSION)
+    small, large = admitted(parking), admitted(parking, held=SESSION + 1)
+    parking.broken(small)
+    parking.broken(large)
+    assert (bool(small.ended), bool(large.ended)) == (False, True)
+    assert (parking.cost, len(parking), parking.counters["evicted"]) == (SESSION, 1, 1)
+
+
+async def test_a_fenced_session_counts_when_its_client_has_failed() -> None:
+    parking = Parking(30.0, most=1)
+    waiting, fenced = admitted(parking), admitted(parking, broken_by=None)
+    parking.broken(waiting)
+    parking.broken(fenced)
+    parking.attempted(fenced)
+    assert (len(parking), parking.cost, parking.counters["parked"]) == (1, SESSION, 1)
+    assert not waiting.ended
+    parking.failed(fenced)
+    assert (len(parking), parking.cost, parking.counters["parked"]) == (1, SESSION, 2)
+    assert (bool(waiting.ended), bool(fenced.ended)) == (True, False)
+
+
+def test_a_fenced_session_has_the_granted_time_from_the_fence() -> None:
+    async def scenario() -> None:
+        parking = Parking(30.0)
+        session = admitted(parking, broken_by=None)
+        parking.broken(session)
+        parking.attempted(session)
+        await asyncio.sleep(20.0)
+        parking.failed(session)
+        await asyncio.sleep(10.0)
+        await asyncio.sleep(0)
+        assert session.ended == ["its client did not come back within 30 s"]
+        parking.failed(session)  # the attempt's connection may end later than the session
+        assert (len(parking), parking.cost) == (0, 0)
+
+    on_virtual_clock(scenario())
+
+
+async def test_once_stopped_it_keeps_only_those_that_are_asked_for() -> None:
+    parking = Parking(30.0)
+    waiting, asked, fenced, live = (admitted(parking, broken_by=by) for by in ("cut", "cut", None, "cut"))
+    parking.broken(waiting)
+    parking.broken(asked)
+    parking.attempted(asked)
+    parking.stop()
+    parking.broken(fenced)
+    parking.attempted(fenced)
+    assert [parking.waits(session) for session in (waiting, asked, fenced, live)] == [True, False, False, False]
+    parking.broken(live)
+    parking.failed(fenced)
+    assert live.ended == fenced.ended == ["the server is shutting down"]
+    parking.rejoined(asked)
+    assert not asked.ended
 
 
 def test_a_tombstone_ends() -> None:
@@ -199,3 +249,22 @@ async def test_a_forked_process_is_another_one(monkeypatch: pytest.MonkeyPatch) 
     own = admitted(parking)
     assert own.ticket.incarnation != live.ticket.incarnation
     assert parking.find(*own.key) is own
+
+
+def test_a_forked_process_lets_the_timers_of_its_parent_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[dict[str, Any]] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, failure: failures.append(failure))
+        parking = Parking(30.0)
+        session = admitted(parking)
+        parking.broken(session)
+        parent = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+        assert why(parking, session).why is Why.WRONG_INCARNATION
+        await asyncio.sleep(31.0)
+        assert not session.ended
+        assert parking.counters["expired"] == 0
+
+    on_virtual_clock(scenario())
+    assert not failures
