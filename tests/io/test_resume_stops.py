@@ -9,7 +9,7 @@ from support.frames import PREFACE, Record
 from support.rawresume import conversation
 from support.resuming import Link, linked, until
 
-from muxtcp import Channel, Code, Config, SessionClosed, SessionLost
+from muxtcp import Code, SessionClosed, SessionLost
 from muxtcp.lasting import Lasting
 from muxtcp.resumption import RESUME, RESUME_CONFIRM
 
@@ -149,25 +149,3 @@ async def test_each_flush_raises_an_exception_of_its_own() -> None:
         errors = [*await asyncio.gather(*flushing, return_exceptions=True), link.client.exception]
         assert [type(error) for error in errors] == [SessionClosed] * 3
         assert len({id(error) for error in errors}) == 3
-
-
-async def test_a_handler_may_end_with_what_a_flush_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """Its channel is reset while the peer has no credit for what it sent: the peer's business, and no failure here."""
-    flushing, ended = asyncio.Event(), asyncio.Event()
-
-    async def handler(channel: Channel) -> None:
-        try:
-            for _ in range(30):
-                await channel.send(bytes(1_000))
-            flushing.set()
-            await channel.flush()
-        finally:
-            ended.set()
-
-    config = Config(channel_window=16_384, max_message=16_384)
-    async with linked(handler, config=config) as link:
-        channel = await link.client.open("x")
-        await flushing.wait()
-        await channel.reset(Code.CANCELLED, "no more")
-        await ended.wait()
-    assert not caplog.records
