@@ -204,7 +204,12 @@ class TestSessions:
             async with connect(server.addresses[0], config=config) as idle, connect(server.addresses[0]) as busy:
                 feed = await idle.open("feed")
                 await until(lambda: feeds and feeds[0].stall)
-                await idle.ping()  # what the announcement of the wait brought about has come
+                sent = -1
+                while sent != (
+                    sent := feeds[0].stats().sent
+                ):  # what the announcement of the wait brings about may come late
+                    for _ in range(3):
+                        await idle.ping()
                 stalled, sent = feeds[0].stall, feeds[0].stats().sent
                 assert stalled.reason == "peer_window"
                 async with busy.open("echo") as channel:
