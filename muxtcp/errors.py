@@ -22,6 +22,7 @@ the operating system reports stays an `OSError`. An end (`EndOfStream`, `Session
 Every exception can be pickled and copied, with its attributes and notes.
 """
 
+from copy import copy
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -312,3 +313,10 @@ class ReconnectFailed(MuxError):
         super().__init__(f"gave up after {attempts:,} attempt{'' if attempts == 1 else 's'} in {elapsed:.1f} s")
         self.attempts = attempts
         self.elapsed = elapsed
+
+
+def raised_again(error: Exception) -> Exception:
+    """A new object that says the same: one that is raised again keeps its old tracebacks."""
+    again = copy(error)
+    again.__cause__ = error.__cause__
+    return again

@@ -8,7 +8,6 @@ both                    the session of the new connection hands it over: _carry_
 
 import asyncio
 from collections.abc import Callable
-from copy import copy
 from typing import Any, Protocol
 
 from muxtcp._channel import Channel
@@ -17,15 +16,8 @@ from muxtcp._protocol import MuxProtocol
 from muxtcp._session import SessionCore
 from muxtcp.codecs import Codec
 from muxtcp.config import Config
-from muxtcp.errors import ChannelError, Code, HandshakeError, SessionClosed, SessionLost
+from muxtcp.errors import Code, HandshakeError, SessionClosed, SessionLost, raised_again
 from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Malformed, Ticket, Why
-
-
-def raised_again(error: Exception) -> Exception:
-    """A new object that says the same: one that is raised again keeps its old tracebacks."""
-    again = copy(error)
-    again.__cause__ = error.__cause__
-    return again
 
 
 class Lot(Protocol):
@@ -184,15 +176,18 @@ class Lasting(SessionCore):
 
     async def _progress(self, channel: Channel) -> None:
         """Wait until something was written or acknowledged."""
-        failure = channel.exception or self.exception
-        if failure is not None:
-            error = raised_again(failure)
-            if isinstance(error, ChannelError):
-                error._session = id(self)  # a handler that ends with it has not failed
-            raise error
+        if channel.exception is not None:
+            raise channel._how_it_ended()
+        if self.exception is not None:
+            raise self._why_ended()
         if self.progress is None:
             self.progress = self.loop.create_future()
         await asyncio.shield(self.progress)
+
+    def _why_ended(self) -> Exception:
+        """What ended the session, to be raised."""
+        assert self.exception is not None
+        return raised_again(self.exception)
 
     async def ping(self) -> float:
         """Overridden."""

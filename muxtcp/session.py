@@ -17,7 +17,7 @@ from muxtcp.errors import (
     HandshakeError,
     SessionClosed,
 )
-from muxtcp.lasting import Lasting, raised_again
+from muxtcp.lasting import Lasting
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
 from muxtcp.serving import Handler, Serving, served_channel
@@ -443,11 +443,6 @@ class Session(Serving):
             _, left = await asyncio.wait(others, timeout=self.config.close_timeout)
             for task in left:
                 logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
-
-    def _why_ended(self) -> Exception:
-        """What ended the session, to be raised."""
-        assert self.exception is not None
-        return raised_again(self.exception)
 
     def _on_ended(self) -> None:
         super()._on_ended()

@@ -74,7 +74,6 @@ cdef class Channel:
     cdef object take(self, int mode)
     cdef bytes drop_first(self)
     cdef object over(self, int mode)
-    cdef object how_it_ended(self)
     cdef object own(self, error)
     cdef Wakeup sleep(self)
     cdef int wake_receiver(self) except -1

@@ -6,7 +6,6 @@ nothing, and the next one is woken in its place. Credit goes back when a message
 
 import logging
 from collections import namedtuple
-from copy import copy
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -18,7 +17,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyTypeObject
 from libc.string cimport memcpy
 
 from muxtcp.errors import (
-    ChannelClosed, ChannelRefused, ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge,
+    ChannelClosed, ChannelRefused, ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge, raised_again,
 )
 
 from ._engine cimport fitting
@@ -333,15 +332,13 @@ cdef class Channel:
                 raise self.own(EndOfStream(channel_id=self.id, name=self.name))
             raise StopAsyncIteration
         if self.failure is not None or self.state == NULL:
-            raise self.how_it_ended()
+            raise self._how_it_ended()
 
-    cdef object how_it_ended(self):
-        """What says why the channel is over: a new object, for an exception that is raised again keeps its old tracebacks."""
+    def _how_it_ended(self):
+        """What says why the channel is over, to be raised."""
         if self.failure is None:
             return self.own(ChannelClosed(channel_id=self.id, name=self.name))
-        again = copy(self.failure)
-        again.__cause__ = self.failure.__cause__
-        return self.own(again)
+        return self.own(raised_again(self.failure))
 
     cdef object own(self, error):
         """Mark an error as this session's, so that a handler's failure on another session is not taken for the end of its channel."""
@@ -536,7 +533,7 @@ cdef class Channel:
                     code=Code.DATA_AFTER_FINISH,
                     reason=f"on channel {self.id} ({self.name!r}) this side has sent its end, or only receives",
                 )
-            raise self.how_it_ended()
+            raise self._how_it_ended()
 
     cdef int try_send(self, bytes message) except? -100:
         cdef Engine engine = self.engine

@@ -452,18 +452,17 @@ cdef class Machine(Life):
             self.peer_parameters.ticket_size == 16 if hello else self.peer_parameters.ticket_size in (57, 89)
         ):
             return self.violation(_wire.BAD_PARAMETER, "a ticket of %llu bytes", self.peer_parameters.ticket_size, 0)
-        if not hello:
-            if self.peer_parameters.resume > self.settings.resume:
-                return self.violation(
-                    _wire.BAD_PARAMETER, "resume for %llu ms; %llu were wished", self.peer_parameters.resume, self.settings.resume
-                )
-            self.settings.resume = self.peer_parameters.resume
         if hello:
             self.phase = ADMITTING
             event.kind = HELLO_EVENT
-        else:
-            self.come_up()
-            event.kind = WELCOME_EVENT
+            return True
+        if self.peer_parameters.resume > self.settings.resume:
+            return self.violation(
+                _wire.BAD_PARAMETER, "resume for %llu ms; %llu were wished", self.peer_parameters.resume, self.settings.resume
+            )
+        self.settings.resume = self.peer_parameters.resume
+        self.come_up()
+        event.kind = WELCOME_EVENT
         return True
 
     # Frames of channels

@@ -18,7 +18,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
 
 from muxtcp.errors import (
-    ChannelClosed, ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
+    ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
 )
 from muxtcp.sockets import Nobody, unacknowledged
 
@@ -553,7 +553,7 @@ cdef class SessionCore(ChannelHost):
     def _unwritten(self, Channel channel):
         """Whether messages of the channel wait to be written."""
         if channel.state == NULL:
-            raise ChannelClosed(channel_id=channel.id, name=channel.name)
+            raise channel._how_it_ended()
         return channel.state.first != NULL
 
     # Time
