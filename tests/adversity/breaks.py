@@ -20,6 +20,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for `support`, as pytest does
 
+from support import loops
 from support.proxy import DIRECTIONS, ProxyProcess
 
 from muxtcp import Channel, Config, Session, State, StateInfo, connect, constant, serve
@@ -251,14 +252,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--channels", type=int, default=4)
     parser.add_argument("--outage", type=float, default=0.0, help="seconds for which each break lets nobody in")
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="uvloop")
+    parser.add_argument("--loop", choices=loops.NAMES, default="uvloop")
     options = parser.parse_args()
-    factory = None
-    if options.loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with loops.runner(options.loop) as runner:
         runner.run(report(options))
 
 

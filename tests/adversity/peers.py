@@ -21,7 +21,7 @@ from typing import Any, Self
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for `support`, as pytest does
 
-from support import frames
+from support import frames, loops
 
 from muxtcp import Channel, Config, Session, SessionLost, State, StateInfo, connect, constant, serve
 from muxtcp._engine import Position
@@ -300,12 +300,7 @@ ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"server": server, 
 
 def main() -> None:
     role, loop, options = sys.argv[1:]
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with loops.runner(loop) as runner:
         runner.run(ROLES[role](**json.loads(options)))
 
 

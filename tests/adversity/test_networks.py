@@ -52,13 +52,6 @@ class Network:
         return ["ip", "netns", "exec", where]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
-    return str(request.param)
-
-
 @pytest.fixture
 def network() -> Iterator[Network]:
     missing = [tool for tool in ("ip", "ss", "nft") if shutil.which(tool) is None]

@@ -5,18 +5,10 @@
 
 import os
 
-import pytest
 from adversity.parked import WARM, Server, crowd
 from adversity.peers import Peer
 
 MEMORY = 4 << 20  # bytes: about 270 of the sessions below
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
-    return str(request.param)
 
 
 def test_parked_sessions_stay_inside_their_budget_and_give_it_back(loop: str) -> None:

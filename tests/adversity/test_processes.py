@@ -11,13 +11,6 @@ SILENCE = {"keepalive": 0.2, "keepalive_timeout": 0.2, "handshake_timeout": 0.5}
 ASKED = 100_000  # times at most: seconds, of which a fraction is needed
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
-    return str(request.param)
-
-
 @pytest.fixture
 def server(loop: str, request: pytest.FixtureRequest) -> Iterator[Peer]:
     options = getattr(request, "param", {})

@@ -7,8 +7,15 @@ reading, once with one reader that stops, and prints what the slowest and the fa
 import argparse
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for `support`, as pytest does
+
+from support import loops
 
 from muxtcp import Channel, Config, Session, connect, serve
 
@@ -187,14 +194,9 @@ async def for_seconds(seconds: float, stopped: int | None) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of each of the two runs")
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="uvloop")
+    parser.add_argument("--loop", choices=loops.NAMES, default="uvloop")
     options = parser.parse_args()
-    factory = None
-    if options.loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with loops.runner(options.loop) as runner:
         print("everybody reads:")
         free = runner.run(for_seconds(options.seconds, None))
         print("one reader of 100 has stopped:")

@@ -11,8 +11,14 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for `support`, as pytest does
+
+from support import loops
 
 import muxtcp
 
@@ -90,14 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["blocked", "stopped", "serve"])
     parser.add_argument("--seconds", type=float, default=30.0, help="for which the loop is blocked")
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="uvloop")
+    parser.add_argument("--loop", choices=loops.NAMES, default="uvloop")
     options = parser.parse_args()
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if options.loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with loops.runner(options.loop) as runner:
         match options.what:
             case "blocked":
                 runner.run(blocked(options.seconds))
