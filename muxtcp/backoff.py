@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 Backoff = Callable[[], Iterator[float]]
 Random = Callable[[], float]  # as random.random: from 0.0 up to, not including, 1.0
 
+LONGEST_STAY = 300.0  # seconds: a server that asks for more is not believed, or it could silence a client for ever
+
 
 def exponential(
     initial: float = 0.1,
@@ -82,6 +84,19 @@ def constant(delay: float = 1.0, *, jitter: float = 1.0, random: Random = _rando
         (5.0, 5.0)
     """
     return exponential(delay, delay, factor=1.0, jitter=jitter, random=random)
+
+
+def stay_away(asked: float, *, random: Random = _random.random) -> float:
+    """Seconds that a client waits, on top of its own delay, because the server asked it to (`retry_after`).
+
+    At least what was asked for, which is believed up to `LONGEST_STAY`, and as much again at random: a server refuses
+    many in the same instant, and they shall not come back in one.
+
+    Example:
+        >>> stay_away(2.0, random=lambda: 0.5), stay_away(1e9, random=lambda: 0.0)
+        (3.0, 300.0)
+    """
+    return min(asked, LONGEST_STAY) * (1.0 + random())
 
 
 def _jittered(ceilings: Backoff, jitter: float, random: Random) -> Backoff:

@@ -12,7 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from muxtcp.backoff import Backoff, exponential
+from muxtcp.backoff import Backoff, exponential, stay_away
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError, ReconnectFailed, SessionLost
@@ -129,7 +129,8 @@ def connect(
         psk: at least 16 bytes that the server has, too: then resumption is safe on connections that others can read.
         connect_timeout: seconds for resolving, connecting and TLS together; `config.handshake_timeout` comes on top.
         backoff: the delays between attempts; `exponential(0.1, 10)` in the loop unless given. Its end is the last
-            attempt.
+            attempt. A server that refuses with `retry_after` is heeded on top of it: for once to twice that time, drawn
+            anew each time, of at most 300 s.
         max_attempts: how many attempts in a row may fail.
         max_elapsed: seconds without a healthy session after which no attempt begins.
         healthy_after: seconds after which a session counts as healthy: attempts, time and backoff then start afresh
@@ -365,7 +366,7 @@ class Connector:
         if delay is None:
             return None
         if isinstance(cause, HandshakeError) and cause.retry_after is not None:
-            delay += cause.retry_after  # a floor, with the jitter on top: else all who were refused come back at once
+            delay += stay_away(cause.retry_after)
         if policy.max_elapsed is not None and self._elapsed() + delay > policy.max_elapsed:
             return None
         return delay
@@ -451,7 +452,7 @@ class Connector:
             if final or self._stopped or delay is None or left <= 0:
                 break
             if isinstance(refusal, Failed):
-                delay += refusal.retry_after
+                delay += stay_away(refusal.retry_after)
             delay = min(delay, max(left / 2, LAST_DELAY))  # what was granted is used to its end
             await self._wait(delay)
         if session.connected:  # it came to be in the moment in which this was interrupted

@@ -130,7 +130,8 @@ class TestHandshake:
         async with serve(echo, "127.0.0.1", 0, on_session=admit) as server:
             async with connect(server.addresses[0], backoff=constant(0.01, jitter=0), on_state=on_state) as session:
                 assert await echoed(session)
-        assert delays == [pytest.approx(0.03)] * 2
+        assert len(delays) == 2
+        assert all(0.03 <= delay < 0.05 for delay in delays)
 
     async def test_a_failing_admission_refuses_with_internal(self, caplog: pytest.LogCaptureFixture) -> None:
         async def admit(session: Session) -> None:

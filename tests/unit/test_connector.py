@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from muxtcp.backoff import LONGEST_STAY
 from muxtcp.client import Connector, Policy, State, StateInfo, connect, worth_retrying
 from muxtcp.errors import Code, HandshakeError, ReconnectFailed, RemoteProtocolError, SessionClosed, SessionLost
 from muxtcp.resumption import Failed, Why
@@ -262,12 +263,18 @@ class TestLimits:
         with pytest.raises(ReconnectFailed, match="gave up after 2 attempts"):
             await rig.connector
 
-    async def test_retry_after_is_a_floor_below_the_jitter(self) -> None:
-        refusal = HandshakeError(code=Code.BUSY, retry_after=30.0)
+    @pytest.mark.parametrize(("asked", "least"), [(30.0, 30.0), (1e9, LONGEST_STAY)])
+    async def test_retry_after_is_a_floor_with_jitter_and_believed_up_to_a_bound(
+        self, asked: float, least: float
+    ) -> None:
+        refusal = HandshakeError(code=Code.BUSY, retry_after=asked)
         rig = Rig(refusal, None, backoff=lambda: iter([0.5]))
         waiting = asyncio.ensure_future(rig.connector)
         await rig.reaches(State.WAITING)
-        assert rig.states[-1][1] == StateInfo(1, 30.5, refusal)
+        info = rig.states[-1][1]
+        assert info.cause is refusal
+        assert info.delay is not None
+        assert 0.5 + least <= info.delay < 0.5 + 2 * least
         waiting.cancel()
         await asyncio.wait([waiting])
 
