@@ -13,6 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from muxtcp.admission import GOODBYE, Admission, OnSession
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
@@ -26,11 +27,6 @@ logger = logging.getLogger(__name__)
 ACCEPTS = 64  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # the machine is out of something; it passes
 PAUSE = 1.0  # seconds without accepting after that, as in asyncio: the connections wait in the kernel's backlog
-FULL = 0.95  # share of the process's memory budget from which new sessions are refused
-RETRY_AFTER = 1.0  # seconds that a client is asked to stay away then
-GOODBYE = "the server is shutting down"
-
-OnSession = Callable[[Session], Awaitable[None]]
 
 
 def serve(
@@ -103,6 +99,7 @@ def serve(
         raise ValueError(f"{host!r} needs ssl=, a context with the server's certificate")
     check_meta(meta)  # or each handshake would fail of it
     config = config or Config()
+    admission = Admission(budget=budget, on_session=on_session)
     return Server(
         listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port),
         new_session=partial(
@@ -114,12 +111,12 @@ def serve(
             meta=meta,
             budget=budget,
             parking=parking,
+            on_hello=admission,
         ),
+        admission=admission,
         parking=parking,
         ssl=ssl,
         config=config,
-        budget=budget,
-        on_session=on_session,
         signals=signals,
         drain_timeout=drain_timeout,
     )
@@ -141,12 +138,11 @@ class Server:
         self,
         *,
         listen: Callable[[], Awaitable[list[socket.socket]]],
-        new_session: Callable[..., Session],
+        new_session: Callable[[], Session],
+        admission: Admission,
         parking: Parking,
         ssl: tls.SSLContext | None,
         config: Config,
-        budget: MemoryBudget | None,
-        on_session: OnSession | None,
         signals: bool,
         drain_timeout: float,
     ) -> None:
@@ -155,10 +151,9 @@ class Server:
         self.counters: Counter[str] = parking.counters
         self._listen = listen
         self._new_session = new_session
+        self._admission = admission
         self._ssl = ssl
         self._config = config
-        self._budget = budget
-        self._on_session = on_session
         self._signals = (signal.SIGTERM, signal.SIGINT) if signals else ()
         self._drain_timeout = drain_timeout
 
@@ -267,6 +262,7 @@ class Server:
     def _stop_listening(self) -> None:
         """Accept no more connections, and refuse those whose handshake is under way."""
         self._stopping = True
+        self._admission.stop()
         self.parking.stop()
         for timer in self._paused.values():
             timer.cancel()
@@ -335,7 +331,7 @@ class Server:
 
     async def _shake_hands(self, connection: socket.socket, host: str) -> None:
         """Make a session of a connection, or close it and count why it came to nothing."""
-        session = self._new_session(on_hello=self._admit)
+        session = self._new_session()
         try:
             try:
                 await self._attach(connection, session)
@@ -369,18 +365,6 @@ class Server:
             if isinstance(error, TimeoutError) and limit.expired():
                 raise HandshakeError(code=Code.HANDSHAKE_TIMEOUT, reason=f"no TLS within {timeout:g} s") from error
             raise
-
-    async def _admit(self, session: Session) -> None:
-        """Whether a client that said hello may have a session: raises HandshakeError if not."""
-        if self._stopping:
-            raise HandshakeError(code=Code.SHUTDOWN, reason=GOODBYE)
-        budget = self._budget
-        if budget is not None and budget.limit is not None and budget.used >= FULL * budget.limit:
-            raise HandshakeError(
-                code=Code.LIMITS, reason="the memory for sessions is nearly used up", retry_after=RETRY_AFTER
-            )
-        if self._on_session is not None:
-            await self._on_session(session)
 
     async def _drain(self, session: Session, limit: float) -> None:
         """Let a session's channels finish, within the limit."""

@@ -20,6 +20,7 @@ RANKS = [
     {"lasting"},
     {"parking", "serving"},
     {"session"},
+    {"admission"},
     {"client", "server"},
     {"__init__"},
 ]
