@@ -1,15 +1,52 @@
 """What a program holds beside its own objects, to be counted before and after."""
 
+import ctypes
 import gc
+import sys
 from pathlib import Path
 
 DESCRIPTORS = Path("/proc/self/fd")
 
 
-def resident() -> int:
-    """Bytes of anonymous memory that the process has in RAM."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1_024
+class MallInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc: mallinfo(3)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    ]
+
+
+libc = ctypes.CDLL(None)
+sanitized = getattr(libc, "__sanitizer_get_current_allocated_bytes", None)  # it has an allocator of its own
+if sanitized is not None:
+    sanitized.restype = ctypes.c_size_t
+else:
+    libc.mallinfo2.restype = MallInfo
+
+
+def objects() -> int:
+    """Blocks that the interpreter has given away, exactly; the memory of the process grows by whole arenas."""
+    return sys.getallocatedblocks()
+
+
+def allocated() -> int:
+    """Bytes that malloc() has given away: what C code holds, and each Python object of more than 512 bytes."""
+    if sanitized is not None:
+        return int(sanitized())
+    info = libc.mallinfo2()
+    return int(info.uordblks + info.hblkhd)
 
 
 def descriptors() -> int:

@@ -1,11 +1,9 @@
 """The incoming half: what a peer can make it keep, and what it bears."""
 
-import ctypes
-import mmap
-from pathlib import Path
 from typing import Any
 
 from support import frames
+from support.leftovers import allocated
 from support.pair import Alone, Pair
 
 LARGE = 12 << 20  # bytes, in one frame
@@ -17,21 +15,15 @@ def alone(**options: Any) -> Alone:
     return side
 
 
-def resident() -> int:
-    """Bytes of memory that this process has in use, without what the allocator keeps for later."""
-    ctypes.CDLL(None).malloc_trim(0)
-    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
-
-
 def test_the_receive_buffer_is_small_again_after_a_large_frame() -> None:
     windows = dict.fromkeys(["channel_window", "session_window", "memory_limit"], 2 * LARGE)
     side = alone(max_frame=LARGE, max_message=LARGE, **windows)
     side.feed(frames.open(1))
-    before = resident()
+    before = allocated()
     side.feed(frames.part(1, bytes(LARGE)))
     side.engine.reset(1, 2)  # what was put together is dropped
     side.feed(frames.ping(1))
-    assert resident() - before < LARGE / 4
+    assert allocated() - before < LARGE / 4
 
 
 def test_who_opens_and_resets_is_borne_up_to_a_rate() -> None:
