@@ -8,6 +8,7 @@ KIB, MIB = 1 << 10, 1 << 20
 MESSAGE_OVERHEAD = 64  # what a message costs beside its bytes (section 7 of the protocol)
 OPENING = 4 * KIB  # largest payload of an OPEN frame: name and meta, kept while the channel lives (section 6)
 HANDSHAKE = 16 * KIB  # largest record of a handshake (section 4)
+STRANGER = 16 * KIB  # what a connection costs before its handshake ends, beside what it has said; measured, rounded up
 CHANNEL = 2 * KIB  # what a channel costs with its handler's task, before its first message; measured, rounded up
 READ_BUFFER = 256 * KIB  # most that one wake-up reads
 
@@ -43,9 +44,10 @@ class Cost(NamedTuple):
             f"(memory_limit), {sent} waiting to be sent or acknowledged (send_buffer, high_water, replay_limit), "
             f"{channels} for {c.max_channels:,} "
             f"channels with name, meta and handler (max_channels) and {reading} being read (max_frame). Before its "
-            f"handshake ends it costs at most {HANDSHAKE // KIB} KiB for {c.handshake_timeout:g} s, and at most "
-            f"{c.max_handshakes:,} connections of a listener ({c.max_handshakes_per_address:,} from one address) are "
-            f"in that state at once: {c.max_handshakes * HANDSHAKE / MIB:,.1f} MiB."
+            f"handshake ends it costs at most {STRANGER // KIB} KiB, and three times what it has said (of at most "
+            f"{HANDSHAKE // KIB} KiB), for {c.handshake_timeout:g} s; at most {c.max_handshakes:,} connections of a "
+            f"listener ({c.max_handshakes_per_address:,} from one address) are in that state at once: "
+            f"{c.max_handshakes * (STRANGER + 3 * HANDSHAKE) / MIB:,.1f} MiB."
         )
 
 
@@ -130,7 +132,7 @@ class Config:
 
     handshake_timeout: float = _seconds(5.0)
     """Time from the accepted or established connection to the end of the handshake: how long an unauthenticated peer
-    may hold a descriptor and 16 KiB. websockets has 10 s, OpenSSH 120."""
+    may hold a descriptor and its 16 KiB, and three times what it has said. websockets has 10 s, OpenSSH 120."""
 
     close_timeout: float = _seconds(5.0)
     """Bounds each step of `close()`: the open channels may finish for so long, then the peer's goodbye may take as long
@@ -159,7 +161,9 @@ class Config:
     starts to drop at 10, and has 100."""
 
     max_handshakes_per_address: int = _bounded(16, 1, 1 << 31)
-    """The same from one IP address, so that one host cannot use up all of `max_handshakes`."""
+    """The same from one origin, so that one host cannot use up all of `max_handshakes`: an IPv4 address, or the /64 of
+    an IPv6 address, as Postfix counts them. Many clients behind one address (a proxy, NAT) want more after a restart:
+    the others are closed at once and come back with their backoff."""
 
     def __post_init__(self) -> None:
         findings = [finding for name in self.__dataclass_fields__ if (finding := self._finding(name))]

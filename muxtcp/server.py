@@ -17,6 +17,7 @@ from muxtcp.admission import GOODBYE, Admission, OnSession
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
+from muxtcp.gate import Gate, origin
 from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta
@@ -160,7 +161,7 @@ class Server:
         self._sockets: list[socket.socket] = []
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._handshakes_of: Counter[str] = Counter()
+        self._gate = Gate(config.max_handshakes, config.max_handshakes_per_address)
         self._stopping = False
         self._shutdown: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -302,26 +303,20 @@ class Server:
 
     def _receive(self, connection: socket.socket, host: str) -> None:
         """Begin a handshake, unless there are too many."""
-        config = self._config
-        if len(self._handshakes) >= config.max_handshakes:
-            refusal = "over_max_handshakes"
-        elif host and self._handshakes_of[host] >= config.max_handshakes_per_address:
-            refusal = "over_max_handshakes_per_address"
-        else:
-            handshake = asyncio.create_task(self._shake_hands(connection, host))
-            self._handshakes.add(handshake)
-            self._handshakes_of[host] += 1
-            handshake.add_done_callback(partial(self._shaken, connection, host))
+        place = origin(host)
+        if (refusal := self._gate.refusal(place)) is not None:
+            self.counters[refusal] += 1
+            connection.close()
             return
-        self.counters[refusal] += 1
-        connection.close()
+        handshake = asyncio.create_task(self._shake_hands(connection, host))
+        self._handshakes.add(handshake)
+        self._gate.enter(place)
+        handshake.add_done_callback(partial(self._shaken, connection, place))
 
-    def _shaken(self, connection: socket.socket, host: str, handshake: asyncio.Task[None]) -> None:
+    def _shaken(self, connection: socket.socket, place: str, handshake: asyncio.Task[None]) -> None:
         """Account for a handshake that ended, and say what failed on this side."""
         self._handshakes.discard(handshake)
-        self._handshakes_of[host] -= 1
-        if not self._handshakes_of[host]:
-            del self._handshakes_of[host]
+        self._gate.leave(place)
         if handshake.cancelled():
             connection.close()  # a task that is cancelled before its first step has not even tried to
         elif (error := handshake.exception()) is not None:

@@ -25,7 +25,9 @@ from ._table cimport (
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, text_valid
 
 cdef enum:
-    FIRST_ROOM = 65_536             # of the receive buffer; a read that fills it makes it grow
+    FIRST_ROOM = 1_024              # of the receive buffer, which grows as it is filled: whoever says little costs little
+    GREETING_ROOM = 16_400          # the largest record of a handshake, with its header
+    AMPLE_ROOM = 65_536             # that so much is free is enough for a read
     LARGEST_ROOM = 262_144          # reads larger than this are slower per byte, not faster (picows#117)
     LARGE = 16_384                  # a message from here on is received into storage of its own: the copy costs more than a read
 
@@ -41,24 +43,23 @@ cdef class Machine(Life):
 
     cdef char *receive_space(self, size_t *size) noexcept nogil:
         cdef size_t kept = self.end - self.start
-        cdef size_t room = self.room
+        cdef size_t room
         cdef char *larger
         if self.phase == OVER:
             self.lent = NULL
-        if kept == 0 and room > LARGEST_ROOM:               # a large frame made it grow: such are rare
+        if kept == 0 and self.room > LARGEST_ROOM:          # a large frame made it grow: such are rare
             larger = <char *>realloc(self.buffer, LARGEST_ROOM)
             if larger != NULL:
                 self.buffer, self.room = larger, LARGEST_ROOM
-                room = LARGEST_ROOM
         if self.lent != NULL:
             size[0] = self.lent_size - self.lent_have
             return self.lent + self.lent_have
         if self.start:
             memmove(self.buffer, self.buffer + self.start, kept)
             self.start, self.end = 0, kept
-        if room - kept < min(room >> 1, <size_t>FIRST_ROOM) or room == 0 or self.filled and room < LARGEST_ROOM:
+        room = self.room_for(kept)
+        if room > self.room:
             self.filled = False
-            room = room * 2 if room else <size_t>FIRST_ROOM
             larger = <char *>realloc(self.buffer, room)
             if larger == NULL:
                 size[0] = 0
@@ -68,6 +69,25 @@ cdef class Machine(Life):
         if size[0] > LARGEST_ROOM:
             size[0] = LARGEST_ROOM
         return self.buffer + self.end
+
+    cdef size_t room_for(self, size_t kept) noexcept nogil:
+        """The size that suits the receive buffer when `kept` bytes in it are not yet understood."""
+        cdef size_t room = self.room
+        if room == 0:
+            return FIRST_ROOM
+        if self.phase < UP:                                 # to a stranger no more is given than it has filled
+            if kept < room:
+                return room
+            return GREETING_ROOM if room < GREETING_ROOM < room * 2 else room * 2
+        if room - kept < min(room >> 1, <size_t>AMPLE_ROOM) or self.filled and room < LARGEST_ROOM:
+            return room * 2
+        return room
+
+    cdef void let_buffer_go(self) noexcept nogil:
+        """Nothing is in it, and nothing is expected for a while: thousands may be in that state."""
+        free(self.buffer)
+        self.buffer = NULL
+        self.room = self.start = self.end = 0
 
     cdef void received(self, size_t size, double now) noexcept nogil:
         self.now = self.heard = now
@@ -455,6 +475,8 @@ cdef class Machine(Life):
         if hello:
             self.phase = ADMITTING
             event.kind = HELLO_EVENT
+            if self.start == self.end:
+                self.let_buffer_go()
             return True
         if self.peer_parameters.resume > self.settings.resume:
             return self.violation(

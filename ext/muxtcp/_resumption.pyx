@@ -9,7 +9,6 @@ from collections import namedtuple
 
 from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
-from libc.stdlib cimport free
 
 from muxtcp.errors import Code, Fate, LocalProtocolError
 
@@ -87,9 +86,7 @@ cdef class Resumable(Machine):
         self.let_block_go()
         self.segments = []                                      # the log has them
         self.sealed = 0
-        free(self.buffer)                                       # thousands of sessions may wait without a connection
-        self.buffer = NULL
-        self.room = self.start = self.end = 0
+        self.let_buffer_go()
         self.lent = NULL
         self.broken = self.probing = self.late = False
         self.probe_at = self.stuck_at = self.ack_at = INFINITY

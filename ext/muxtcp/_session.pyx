@@ -490,8 +490,10 @@ cdef class SessionCore(ChannelHost):
     def _close_connection(self):
         """Shut our direction down, read to the end of the peer's, close; abort after the timeout.
 
-        A socket closed with unread input sends RST, which destroys at the peer what we have just sent.
+        A socket closed with unread input sends RST, which destroys at the peer what we have just sent. That is worth a while; but
+        a peer whose handshake failed gets no more time than the handshake had.
         """
+        cdef double patience = self.config.close_timeout
         if self.shut:
             return
         self.shut = True
@@ -504,7 +506,9 @@ cdef class SessionCore(ChannelHost):
                 self.transport.abort()
         if self.timer is not None:
             self.timer.cancel()
-        self.timer = self.loop.call_later(self.config.close_timeout, self.transport.abort)
+        if self.engine.phase_then < UP:
+            patience = max(0.0, min(patience, self.engine.deadline - self.clock()))
+        self.timer = self.loop.call_later(patience, self.transport.abort)
 
     def _abort_connection(self):
         self.shut = True

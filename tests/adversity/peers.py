@@ -12,7 +12,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -228,12 +228,18 @@ class Peer:
         role: its name.
         loop: "asyncio" or "uvloop".
         prefix: a command that runs it, such as `ip netns exec name`.
+        environment: variables that it has beside those of this process.
         options: what its function takes.
     """
 
-    def __init__(self, role: str, loop: str, *prefix: str, **options: Any) -> None:
-        command = [*prefix, sys.executable, __file__, role, loop, json.dumps(options)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    program = __file__
+
+    def __init__(
+        self, role: str, loop: str, *prefix: str, environment: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        command = [*prefix, sys.executable, self.program, role, loop, json.dumps(options)]
+        everything = os.environ | dict(environment or {})
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=everything)
         assert self.process.stdout is not None
         self.output = self.process.stdout.fileno()
         self.unread = b""
