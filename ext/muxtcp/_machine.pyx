@@ -25,9 +25,9 @@ from ._table cimport (
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, text_valid
 
 cdef enum:
-    FIRST_ROOM = 1_024              # of the receive buffer, which grows as it is filled: whoever says little costs little
+    FIRST_ROOM = 1_024              # of the receive buffer: whoever says little costs little
     GREETING_ROOM = 16_400          # the largest record of a handshake, with its header
-    AMPLE_ROOM = 65_536             # that so much is free is enough for a read
+    AMPLE_ROOM = 65_536             # once a read has filled it; a read that fills that makes it grow
     LARGEST_ROOM = 262_144          # reads larger than this are slower per byte, not faster (picows#117)
     LARGE = 16_384                  # a message from here on is received into storage of its own: the copy costs more than a read
 
@@ -80,7 +80,7 @@ cdef class Machine(Life):
                 return room
             return GREETING_ROOM if room < GREETING_ROOM < room * 2 else room * 2
         if room - kept < min(room >> 1, <size_t>AMPLE_ROOM) or self.filled and room < LARGEST_ROOM:
-            return room * 2
+            return max(room * 2, <size_t>AMPLE_ROOM)
         return room
 
     cdef void let_buffer_go(self) noexcept nogil:

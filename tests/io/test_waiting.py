@@ -84,6 +84,7 @@ def test_the_end_of_a_session_that_two_wait_for() -> None:
         gives_up = sending(first, 60_000)
         await peers.client.ping()
         assert not second.send_nowait(b"behind it")
+        await asyncio.sleep(10.0)  # of virtual time: nothing is on its way, which a server that aborts would not read
         peers.server.abort()
         with pytest.raises(SessionClosed):
             await gives_up
