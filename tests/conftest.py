@@ -12,6 +12,7 @@ An `async def` test runs once on each loop of `LOOPS`. It fails, beside its own 
 import asyncio
 import gc
 import inspect
+import math
 import signal
 import warnings
 from collections.abc import Awaitable, Callable
@@ -67,6 +68,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     runner = asyncio.Runner(loop_factory=LOOPS[name], debug=name == "asyncio-debug")
     try:
         runner.get_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+        runner.get_loop().slow_callback_duration = math.inf  # a slow machine is not worth a line in a log
         leaked = runner.run(_guarded(test(**arguments)))
     finally:
         # A warning that uvloop's close() meets as an error, for a transport that is open, makes it wait for ever.

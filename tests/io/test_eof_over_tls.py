@@ -26,7 +26,11 @@ def without(peer: RawPeer) -> None:
 
 @pytest.mark.parametrize("role", ["server", "client"])
 @pytest.mark.parametrize("end", [with_goodbye, without])
-@pytest.mark.parametrize(("rest", "where"), [(b"", "without a goodbye"), (HALF_A_FRAME, "inside a frame")])
+@pytest.mark.parametrize(
+    ("rest", "where"),
+    [(b"", "without a goodbye"), (HALF_A_FRAME, "inside a frame")],
+    ids=["between frames", "inside a frame"],
+)
 async def test_it_is_a_loss(role: str, end, rest: bytes, where: str, caplog: pytest.LogCaptureFixture) -> None:
     """What came before the end is received, then everybody is told; nothing is logged, and nothing is left behind."""
     caplog.set_level(logging.WARNING)
