@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,6 +23,15 @@ _serving: ContextVar[Callable[[], Channel | None]] = ContextVar("_serving", defa
 def served_channel() -> Channel | None:
     """The channel whose handler is calling, if one is."""
     return _serving.get()()
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    """The errors of a group, such as a TaskGroup raises; an error that is none is its own only one."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 class Serving(Lasting):
@@ -58,13 +67,15 @@ class Serving(Lasting):
             channel._reset(Code.CANCELLED, "the handler was cancelled")
             raise
         except Exception as error:
-            own = isinstance(error, ChannelError) and (error._session, error.channel_id) == (id(self), channel.id)
-            if own and isinstance(error, EndOfStream):
+            errors = list(_leaves(error))
+            here = id(self), channel.id
+            own = all(isinstance(each, ChannelError) and (each._session, each.channel_id) == here for each in errors)
+            if own and all(isinstance(each, EndOfStream) for each in errors):
                 await channel.close()  # as after `async for`: what it sent still arrives
             elif own:
                 channel._reset(Code.CANCELLED, "the handler gave up")
             else:
-                if not (self.exception is not None and isinstance(error, MuxError)):
+                if not (self.exception is not None and all(isinstance(each, MuxError) for each in errors)):
                     logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
                 channel._reset(Code.INTERNAL, "the handler failed")
         else:

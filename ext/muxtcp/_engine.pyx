@@ -307,4 +307,5 @@ cdef class Engine(Resumable):
             "bytes_received": self.received_bytes,
             "frames_discarded": self.discarded_frames,
             "frames_ignored": self.ignored_frames,
+            "keepalive_probes": self.probes,
         }

@@ -78,6 +78,7 @@ cdef class Life(Output):
     cdef double heard               # when a byte came last
     cdef double probe_at            # when silence, or our own PING, is judged; inf: never
     cdef bint probing
+    cdef uint64_t probes            # how often silence made us ask
     cdef bint late                  # our own timer fired late: a read comes first
     cdef size_t unsent_then
     cdef public size_t unsent       # bytes that the transport and the socket hold; told by the caller before handle_timeout

@@ -336,6 +336,7 @@ cdef class Life(Output):
         pending = self.queued + self.used + self.sealed + self.unsent
         if not self.probing:
             self.probing = True
+            self.probes += 1
             self.ask_pong()
         elif pending >= self.unsent_then:   # else the line is slow, and our PING still on its way
             self.reason_size = snprintf(

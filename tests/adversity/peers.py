@@ -301,14 +301,15 @@ def first_of(*peers: Peer) -> tuple[Peer, list[Any]]:
     return speaking[0], json.loads(line)
 
 
-ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"server": server, "client": client, "racer": racer}
+ROLES = {"server": server, "client": client, "racer": racer}
 
 
-def main() -> None:
+def play(roles: dict[str, Callable[..., Coroutine[Any, Any, None]]]) -> None:
+    """Run the one that the command line names."""
     role, loop, options = sys.argv[1:]
     with loops.runner(loop) as runner:
-        runner.run(ROLES[role](**json.loads(options)))
+        runner.run(roles[role](**json.loads(options)))
 
 
 if __name__ == "__main__":
-    main()
+    play(ROLES)

@@ -1,72 +1,15 @@
 """Connections that the kernel ends, or whose packets vanish on the way, between two network namespaces.
 
-Only as root, with `ip`, `ss` and `nft`; the namespaces are made for each test, and nothing outside of them is touched.
+Only as root (`support/network.py`); the namespaces are made for each test.
 """
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from adversity.peers import Peer
+from support.network import SERVER, Network
 
-CLIENT, SERVER = "10.99.0.1", "10.99.0.2"
 IMPATIENT = {"keepalive": 0.2, "keepalive_timeout": 0.2, "handshake_timeout": 0.5}
-
-
-class Network:
-    """Two namespaces with a cable between them."""
-
-    def __init__(self) -> None:
-        self.client, self.server = (f"muxtcp-{os.getpid()}-{side}" for side in ("client", "server"))
-
-    def run(self, where: str, *command: str) -> str:
-        """Run a command in a namespace."""
-        done = subprocess.run(["ip", "netns", "exec", where, *command], capture_output=True, text=True, check=True)
-        return done.stdout
-
-    def plug(self) -> None:
-        for name in self.client, self.server:
-            subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
-        self.run(
-            self.client, "ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", self.server
-        )
-        for name, address in (self.client, CLIENT), (self.server, SERVER):
-            self.run(name, "ip", "address", "add", f"{address}/24", "dev", "cable")
-            self.run(name, "ip", "link", "set", "cable", "up")
-
-    def filter(self, rule: str) -> None:
-        """What the server's side does with packets that come in."""
-        self.run(self.server, "nft", "add table inet t; add chain inet t c { type filter hook input priority 0 ; }")
-        self.run(self.server, "nft", f"add rule inet t c {rule}")
-
-    def clear(self) -> None:
-        self.run(self.server, "nft", "flush ruleset")
-
-    def unplug(self) -> None:
-        for name in self.client, self.server:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-    def enter(self, where: str) -> list[str]:
-        return ["ip", "netns", "exec", where]
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    missing = [tool for tool in ("ip", "ss", "nft") if shutil.which(tool) is None]
-    if os.geteuid() != 0 or missing:
-        pytest.skip(f"needs root, and {', '.join(missing) or 'nothing else'}")
-    network = Network()
-    try:
-        network.plug()
-        network.filter("counter")
-        network.clear()
-    except subprocess.CalledProcessError as error:
-        network.unplug()
-        pytest.skip(f"the kernel does not let us: {error.stderr.strip()}")
-    yield network
-    network.unplug()
 
 
 @pytest.fixture

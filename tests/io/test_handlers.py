@@ -180,3 +180,36 @@ class TestEnds:
             await working.close()
         await server.wait_closed()
         assert finished.is_set()
+
+
+@pytest.mark.parametrize("end", ["reset", "the session's loss"])
+async def test_a_handler_of_several_tasks_may_end_by_its_channel(end: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A TaskGroup raises a group, of what each of its tasks met."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def receive(channel: Channel) -> None:
+        async for _ in channel:
+            pass
+
+    async def send(channel: Channel) -> None:
+        while True:
+            await channel.send(bytes(10_000))
+
+    async def handler(channel: Channel) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(receive(channel))
+                group.create_task(send(channel))
+        finally:
+            ended.set_result(None)
+
+    async with pair(handler) as p:
+        channel = await p.client.open("both")
+        await channel.recv()
+        if end == "reset":
+            await channel.reset()
+        else:
+            p.link.cut()
+        await ended
+        await asyncio.sleep(0)
+    assert caplog.text == ""
