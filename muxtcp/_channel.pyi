@@ -1,12 +1,10 @@
 """Channel and ChannelListener: what a user holds of one channel."""
 
-from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
+from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, final
 
-from muxtcp._engine import Engine
-from muxtcp.codecs import Codec
+from muxtcp._inbox import Inbox
 from muxtcp.session import Session
 
 class Stall(NamedTuple):
@@ -34,32 +32,6 @@ class ChannelStats(NamedTuple):
     """Bytes that may be sent before the peer has to grant more."""
     receive_window: int
     """Bytes that the peer may have unread here; it grows with what is consumed per round trip."""
-
-@final
-class Receive(Coroutine[Any, Any, Any]):
-    """What `recv()` returns; nothing is taken before it is awaited."""
-
-    def __await__(self) -> Generator[Any, Any, Any]: ...
-    def __iter__(self) -> Generator[Any, Any, Any]: ...
-    def __next__(self) -> Any: ...
-    def send(self, value: Any) -> Any: ...
-    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
-    def close(self) -> None: ...
-
-@final
-class Batches(AsyncIterator[list[Any]]):
-    """What `batches()` returns."""
-
-    def __aiter__(self) -> Self: ...
-    def __anext__(self) -> Coroutine[Any, Any, list[Any]]: ...
-
-class ChannelHost:
-    """What a channel needs of its session."""
-
-    @property
-    def engine(self) -> Engine: ...
-    @property
-    def loop(self) -> AbstractEventLoop: ...
 
 class ChannelListener:
     """Receives without a task and without a copy: subclass it, override what you need, give it to `Channel.listen()`.
@@ -101,7 +73,7 @@ class ChannelListener:
         """
 
 @final
-class Channel:
+class Channel(Inbox):
     """One logical, ordered, flow-controlled path of messages, in both directions.
 
     They come from `session.open()` and, on the other side, as the argument of the handler. A message is `bytes`, or,
@@ -120,14 +92,6 @@ class Channel:
     """
 
     @property
-    def id(self) -> int:
-        """The number on the wire: odd when the client opened it, even when the server did; never reused."""
-
-    @property
-    def name(self) -> str:
-        """What the opener called it: at most 255 bytes of UTF-8."""
-
-    @property
     def meta(self) -> dict[str, str]:
         """What the opener sent with the name; there before the first message."""
 
@@ -144,10 +108,6 @@ class Channel:
         """The priority that the OPEN frame carried."""
 
     @property
-    def codec(self) -> Codec | None:
-        """What turns objects into messages and back on this side; None for bytes."""
-
-    @property
     def deadline(self) -> float | None:
         """Loop time by which the opener wants to be done (`asyncio.timeout_at(channel.deadline)`), or None."""
 
@@ -160,45 +120,6 @@ class Channel:
         """Whether the channel is over: closed or reset by this side, reset by the peer, or its session is gone."""
 
     # Receiving
-
-    def recv(self) -> Coroutine[Any, Any, Any]:
-        """Wait for the next message and take it.
-
-        Cancelling it takes nothing: the message is there for the next call. Several tasks may wait; each message goes
-        to one of them. What has come before a reset or a loss can still be received.
-
-        Returns:
-            `bytes`, or what the codec's `decode` returns.
-
-        Raises:
-            EndOfStream: the peer has sent its last message, and it was taken.
-            ChannelReset, ChannelRefused: the peer gave the channel up.
-            ChannelClosed: this side has closed it.
-            SessionClosed, SessionLost: the session is over.
-            LocalProtocolError: a listener receives from this channel.
-        """
-
-    def __aiter__(self) -> Self:
-        """Messages until the peer's `send_eof()`; any other end raises as `recv()` does."""
-
-    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
-    def batches(self) -> Batches:
-        """Messages in lists: all that are here, at least one, until the peer's `send_eof()`.
-
-        The cheapest way to receive many with a task; raises as `recv()` does.
-
-        Example:
-            async for batch in channel.batches():
-                database.insert(batch)
-        """
-
-    def recv_nowait(self) -> Any:
-        """Take the next message if it is here already.
-
-        Raises:
-            BlockingIOError: none is here yet.
-            EndOfStream, ChannelError, SessionClosed, SessionLost: as `recv()`.
-        """
 
     def listen(self, listener: ChannelListener) -> None:
         """Give the messages that are here and all that will come to a listener, in place of `recv()`.
@@ -309,7 +230,6 @@ class Channel:
         """
 
     def _reset(self, code: int, reason: str) -> None: ...
-    def _how_it_ended(self) -> Exception: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None

@@ -3,8 +3,9 @@
 from asyncio import AbstractEventLoop, Future, Transport
 from collections.abc import Callable
 
-from muxtcp._channel import Channel, ChannelHost
+from muxtcp._channel import Channel
 from muxtcp._engine import Engine
+from muxtcp._host import ChannelHost
 from muxtcp.codecs import Codec
 from muxtcp.config import Config
 from muxtcp.errors import SessionLost

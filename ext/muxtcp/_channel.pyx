@@ -1,32 +1,24 @@
-"""Channel: the queue of one channel, its awaitables, batches and listeners.
-
-A future here carries a wake-up and never a message: a receiver that is cancelled in the same tick as its message arrives has taken
-nothing, and the next one is woken in its place. Credit goes back when a message is taken, in each of the three receive styles.
-"""
+"""Channel: what the user holds of one channel: an Inbox that also sends, listens and ends."""
 
 import logging
 from collections import namedtuple
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyTypeObject
-from libc.string cimport memcpy
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from muxtcp.errors import (
-    ChannelClosed, ChannelRefused, ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge, raised_again,
-)
+from muxtcp.errors import ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge
 
-from ._engine cimport fitting
-from ._instant cimport DONE, PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
+from ._engine cimport Engine, fitting
+from ._host cimport ChannelHost
+from ._instant cimport DONE
 from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
 )
 from ._table cimport OURS, WANTS_WRITE
-from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
 cdef object logger = logging.getLogger("muxtcp")
 
@@ -40,120 +32,6 @@ cdef dict HELD = {
     WAIT_PEER: "peer_window", WAIT_SESSION: "session_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory",
     WAIT_CONNECTION: "connection",
 }
-
-
-@cython.final
-@cython.freelist(64)
-cdef class Receive:
-    """What recv() returns. Nothing is taken before it is awaited."""
-
-    cdef Channel channel
-    cdef int mode
-    cdef Wakeup wakeup                  # while it waits for one
-
-    def __init__(self):
-        raise TypeError("made by recv()")
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise AssertionError("replaced by receive_next")
-
-    def send(self, value):
-        cdef PyObject *result = NULL
-        if receive_send(<PyObject *>self, <PyObject *>value, &result) == PYGEN_NEXT:
-            yielded = <object>result
-            Py_DECREF(yielded)
-            return yielded
-        returned = <object>result
-        Py_DECREF(returned)
-        raise StopIteration(returned)
-
-    def throw(self, kind, value=None, traceback=None):
-        self.close()
-        raise kind if value is None else value
-
-    def close(self):
-        """Stop waiting. A wake-up that has come already is the next receiver's."""
-        cdef Wakeup wakeup = self.wakeup
-        if wakeup is None:
-            return
-        self.wakeup = None
-        self.channel.receivers.remove(wakeup)
-        if wakeup.state != AWAKE:
-            self.channel.sleeping -= 1
-        elif self.channel.count and self.channel.sleeping:
-            self.channel.wake_receiver()
-
-
-cdef int receive_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
-    cdef Receive receive = <Receive>self
-    cdef Channel channel = receive.channel
-    if receive.wakeup is not None:
-        if receive.wakeup.state == ASLEEP:
-            raise RuntimeError("resumed before a message came: recv() is awaited by asyncio tasks only")
-        channel.receivers.remove(receive.wakeup)
-        receive.wakeup = None
-        if channel.count > 1 and channel.sleeping:
-            channel.wake_receiver()
-    if channel.count:
-        value = channel.take(receive.mode)
-        Py_INCREF(value)
-        result[0] = <PyObject *>value
-        return PYGEN_RETURN
-    channel.over(receive.mode)
-    receive.wakeup = channel.sleep()
-    receive.wakeup._asyncio_future_blocking = True
-    Py_INCREF(receive.wakeup)
-    result[0] = <PyObject *>receive.wakeup
-    return PYGEN_NEXT
-
-
-cdef PyObject *receive_next(PyObject *self) except? NULL:
-    cdef PyObject *result = NULL
-    if receive_send(self, <PyObject *>None, &result) == PYGEN_NEXT:
-        return result
-    muxtcp_return(result)
-    Py_DECREF(<object>result)
-    return NULL
-
-
-muxtcp_install(<PyTypeObject *>Receive, receive_send, receive_next)
-
-
-@cython.final
-cdef class Batches:
-    """What batches() returns: an async iterator of lists."""
-
-    cdef Channel channel
-
-    def __init__(self):
-        raise TypeError("made by batches()")
-
-    def __aiter__(self):
-        return self
-
-    def __anext__(self):
-        return new_receive(self.channel, BATCH)
-
-
-cdef inline Receive new_receive(Channel channel, int mode):
-    cdef Receive receive = Receive.__new__(Receive)
-    receive.channel = channel
-    receive.mode = mode
-    return receive
-
-
-cdef class ChannelHost:
-    cdef int output_ready(self) except -1:
-        raise NotImplementedError
-
-    cdef int flush(self) except -1:
-        raise NotImplementedError
 
 
 cdef class ChannelListener:
@@ -201,15 +79,12 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
 
 @cython.final
 @cython.no_gc_clear                     # __dealloc__ needs `engine` and `host`
-cdef class Channel:
+cdef class Channel(Inbox):
     """One logical, ordered, flow-controlled path of messages. From `session.open()`, or given to a handler.
 
     Receive with recv(), `async for`, batches() or listen(); send with send(), send_nowait() or send_many(), and
     flush() to know that it came; end with send_eof(), close(), reset() or refuse(). A message is bytes, or whatever the codec makes of them.
     """
-
-    def __init__(self):
-        raise TypeError("channels come from session.open() and from the peer")
 
     def __dealloc__(self):
         if self.state != NULL:
@@ -217,9 +92,6 @@ cdef class Channel:
             # The collector may have cleared the session first, and a program that failed may have closed the loop.
             if self.host.engine is not None and self.host.failure is None and not self.host.loop.is_closed():
                 self.host.output_ready()
-        while self.count:
-            self.pop()
-        PyMem_Free(self.ring)
 
     def __repr__(self):
         how = "closed" if self.state == NULL else "failed" if self.failure is not None else "open"
@@ -231,29 +103,6 @@ cdef class Channel:
         return self.host
 
     # Receiving
-
-    def recv(self):
-        """Await the next message. Cancelling takes nothing. Raises EndOfStream after the last, ChannelError, SessionLost."""
-        return new_receive(self, ONE)
-
-    def __aiter__(self):
-        return self
-
-    def __anext__(self):
-        return new_receive(self, NEXT)
-
-    def batches(self):
-        """Iterate over lists of all the messages that are here, at least one each time, until the peer's send_eof()."""
-        cdef Batches batches = Batches.__new__(Batches)
-        batches.channel = self
-        return batches
-
-    def recv_nowait(self):
-        """The next message if it is here already, else BlockingIOError; at the end as recv()."""
-        if self.count:
-            return self.take(ONE)
-        self.over(ONE)
-        raise BlockingIOError(f"no message is waiting on channel {self.id} ({self.name!r})")
 
     def listen(self, ChannelListener listener not None):
         """Give what has come and what will come to a listener, in place of recv(). Raises LocalProtocolError if a task receives.
@@ -282,113 +131,11 @@ cdef class Channel:
         if self.failure is not None and self.listener is listener:
             self.tell_closed(self.failure)
 
-    cdef Wakeup sleep(self):
-        """The wake-up of one more receiver, which must take it out of `receivers` again."""
-        if self.listener is not None:
-            raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a listener receives from this channel")
-        cdef Wakeup wakeup = Wakeup.__new__(Wakeup)
-        wakeup.loop = self.host.loop
-        if self.receivers is None:
-            self.receivers = []
-        self.receivers.append(wakeup)
-        self.sleeping += 1
-        return wakeup
-
-    cdef object take(self, int mode):
-        cdef bytes message
-        cdef list batch
-        if mode == BATCH:
-            batch = []
-            while self.count:
-                message = <bytes>self.ring[self.first]
-                try:
-                    batch.append(message if self.codec is None else self.codec.decode(message))
-                except Exception:
-                    if batch:
-                        break                                   # it begins the next batch, and raises there
-                    self.drop_first()
-                    self.credit_moved()
-                    raise
-                self.drop_first()
-            self.credit_moved()
-            return batch
-        message = self.drop_first()
-        self.credit_moved()
-        return message if self.codec is None else self.codec.decode(message)
-
-    cdef bytes drop_first(self):
-        """Take the first message out of the ring, and give its credit back."""
-        if self.count == 0:
-            return None                                         # its codec has ended the channel, and so emptied the ring
-        cdef bytes message = self.pop()
-        if self.state != NULL:
-            self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
-        return message
-
-    cdef object over(self, int mode):
-        """Raise what says that nothing will come any more; return when something may."""
-        if self.finished and self.state != NULL:                # whatever happened afterwards: the peer had sent everything
-            if mode == ONE:
-                raise self.own(EndOfStream(channel_id=self.id, name=self.name))
-            raise StopAsyncIteration
-        if self.failure is not None or self.state == NULL:
-            raise self._how_it_ended()
-
-    def _how_it_ended(self):
-        """What says why the channel is over, to be raised."""
-        if self.failure is None:
-            return self.own(ChannelClosed(channel_id=self.id, name=self.name))
-        return self.own(raised_again(self.failure))
-
-    cdef object own(self, error):
-        """Mark an error as this session's, so that a handler's failure on another session is not taken for the end of its channel."""
-        error._session = id(self.host)
-        return error
-
-    cdef int credit_moved(self) except -1:
-        if not self.host.turn_due and self.engine.has_output():
-            self.host.output_ready()
-        return 0
-
-    # The ring of messages that wait
-
-    cdef int push(self, bytes message) except -1:
-        cdef PyObject **larger
-        cdef size_t part
-        if self.count == self.room:
-            larger = <PyObject **>PyMem_Malloc(max(self.room * 2, <size_t>8) * sizeof(PyObject *))
-            if larger == NULL:
-                raise MemoryError
-            part = self.room - self.first
-            if self.room:
-                memcpy(larger, self.ring + self.first, part * sizeof(PyObject *))
-                memcpy(larger + part, self.ring, self.first * sizeof(PyObject *))
-            PyMem_Free(self.ring)
-            self.ring, self.first, self.room = larger, 0, max(self.room * 2, <size_t>8)
-        Py_INCREF(message)
-        self.ring[(self.first + self.count) & (self.room - 1)] = <PyObject *>message
-        if self.count == 0:
-            self.unread_since = self.engine.now
-        self.count += 1
-        return 0
-
-    cdef bytes pop(self):
-        cdef bytes message = <bytes>self.ring[self.first]
-        Py_DECREF(message)
-        self.first = (self.first + 1) & (self.room - 1)
-        self.count -= 1
-        return message
-
-    cdef int clear(self) except -1:
-        while self.count:
-            self.pop()
-        return 0
-
     # What the engine reports
 
     cdef int deliver(self, const char *data, Py_ssize_t size, bytes whole) except -1:
         if self.listener is not None:
-            self.listener.message(self, data, size)
+            (<ChannelListener>self.listener).message(self, data, size)
             if self.state != NULL:
                 self.engine.consumed(self.state, size)
             return 0
@@ -401,7 +148,7 @@ cdef class Channel:
         self.finished = True
         self.wake_all()
         if self.listener is not None:
-            self.listener.on_eof(self)
+            (<ChannelListener>self.listener).on_eof(self)
         return 0
 
     cdef int fail(self, exc) except -1:
@@ -432,30 +179,9 @@ cdef class Channel:
             self.wake_sender()
             return 0
         if self.listener is not None:
-            self.listener.on_writable(self)
+            (<ChannelListener>self.listener).on_writable(self)
         if self.state != NULL and not self.senders and not self.state.flags & WANTS_WRITE:
             self.engine.stop_waiting(self.state)           # nobody used what was promised: others may
-        return 0
-
-    cdef int wake_receiver(self) except -1:
-        cdef Wakeup wakeup
-        for wakeup in self.receivers:
-            if wakeup.state == ASLEEP:
-                self.sleeping -= 1
-                wakeup.state = AWAKE
-                if self.host.delivering:
-                    self.host.awake.append(wakeup)
-                else:
-                    wakeup.fire_soon()
-                return 0
-        return 0
-
-    cdef int wake_all(self) except -1:
-        while self.sleeping:
-            before = self.sleeping
-            self.wake_receiver()
-            if self.sleeping == before:
-                break
         return 0
 
     cdef int wake_sender(self) except -1:

@@ -1,5 +1,6 @@
 # SessionCore: what a session is for as long as it lives, whatever happens to its connection.
-from ._channel cimport Channel, ChannelHost
+from ._channel cimport Channel
+from ._host cimport ChannelHost
 from ._machine cimport event_t
 
 cdef class SessionCore(ChannelHost):

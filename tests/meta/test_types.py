@@ -106,7 +106,7 @@ def test_every_class_that_users_meet_has_a_face() -> None:
 
 
 def test_help_tells_of_every_method_of_a_channel() -> None:
-    public = [name for name in vars(muxtcp.Channel) if not name.startswith("_")]
+    public = [name for name in dir(muxtcp.Channel) if not name.startswith("_")]
     facts_of_the_opening = {"id", "name", "meta", "codec", "deadline", "traceparent", "wish"}
     silent = {name for name in public if not getattr(muxtcp.Channel, name).__doc__}
     assert silent <= facts_of_the_opening

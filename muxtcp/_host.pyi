@@ -1,0 +1,13 @@
+"""ChannelHost: what a channel needs of its session."""
+
+from asyncio import AbstractEventLoop
+
+from muxtcp._engine import Engine
+
+class ChannelHost:
+    """What a channel needs of its session."""
+
+    @property
+    def engine(self) -> Engine: ...
+    @property
+    def loop(self) -> AbstractEventLoop: ...
