@@ -8,8 +8,10 @@ Example:
                 print(await channel.recv())
 """
 
+from muxtcp.attempt import worth_retrying
+from muxtcp.authentication import Credentials, same_secret
 from muxtcp.backoff import constant, exponential, fibonacci
-from muxtcp.client import Connector, State, StateInfo, connect, worth_retrying
+from muxtcp.client import Connector, State, StateInfo, connect
 from muxtcp.config import Config
 from muxtcp.errors import (
     ChannelClosed,
@@ -44,6 +46,7 @@ __all__ = [
     "Code",
     "Config",
     "Connector",
+    "Credentials",
     "EndOfStream",
     "HandshakeError",
     "LocalProtocolError",
@@ -65,6 +68,7 @@ __all__ = [
     "exponential",
     "fibonacci",
     "run",
+    "same_secret",
     "serve",
     "worth_retrying",
 ]

@@ -1,7 +1,8 @@
-"""Admission: whether a client that has said hello may have a session."""
+"""Admission: whether a client that has said hello may have a session, and as whom."""
 
 from collections.abc import Awaitable, Callable
 
+from muxtcp.authentication import Authenticate, Credentials
 from muxtcp.errors import Code, HandshakeError
 from muxtcp.session import MemoryBudget, Session
 
@@ -17,11 +18,19 @@ class Admission:
 
     Args:
         budget: what all sessions of the process may promise together; None for no bound.
+        authenticate: says who a client is; None lets everybody in who comes through TLS.
         on_session: the application's own question, asked last.
     """
 
-    def __init__(self, *, budget: MemoryBudget | None = None, on_session: OnSession | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        budget: MemoryBudget | None = None,
+        authenticate: Authenticate | None = None,
+        on_session: OnSession | None = None,
+    ) -> None:
         self._budget = budget
+        self._authenticate = authenticate
         self._on_session = on_session
         self._stopped = False
 
@@ -34,11 +43,13 @@ class Admission:
 
         Raises:
             HandshakeError: it may not.
-            Exception: `on_session` failed.
+            Exception: `authenticate` or `on_session` failed.
         """
         if self._stopped:
             raise HandshakeError(code=Code.SHUTDOWN, reason=GOODBYE)
         self._check_memory()
+        if self._authenticate is not None:
+            session.authenticated_as = await self._identity(session, self._authenticate)
         if self._on_session is not None:
             await self._on_session(session)
 
@@ -48,3 +59,21 @@ class Admission:
             raise HandshakeError(
                 code=Code.LIMITS, reason="the memory for sessions is nearly used up", retry_after=RETRY_AFTER
             )
+
+    async def _identity(self, session: Session, authenticate: Authenticate) -> str:
+        """Who the client is. Whatever `authenticate` returns that is no name admits nobody."""
+        identity = await authenticate(
+            Credentials(
+                token=session.peer_auth,
+                meta=dict(session.peer_meta),
+                certificate=session.peer_certificate,
+                address=session.peername,
+            )
+        )
+        if identity is None:
+            raise HandshakeError(code=Code.UNAUTHENTICATED, reason="the credentials were not accepted")
+        if not isinstance(identity, str):  # it is not shown: it may be the token
+            raise TypeError(f"authenticate() returned an object of type {type(identity).__name__}, not text or None")
+        if not identity:
+            raise ValueError("authenticate() returned an empty identity; to refuse a client it returns None")
+        return identity

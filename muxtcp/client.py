@@ -12,22 +12,23 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from muxtcp.attempt import attempt, worth_retrying
+from muxtcp.authentication import AuthSource, Secret, Token
 from muxtcp.backoff import Backoff, exponential, stay_away
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
-from muxtcp.errors import Code, HandshakeError, MuxError, ReconnectFailed, SessionLost
+from muxtcp.errors import HandshakeError, MuxError, ReconnectFailed, SessionLost
 from muxtcp.lasting import Lasting
 from muxtcp.resumption import Failed, Why, check_key
 from muxtcp.session import Handler, Session
-from muxtcp.sockets import Address, attach, dial
+from muxtcp.sockets import Address
+from muxtcp.tls import client_context
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WISH = 86_400.0  # seconds; what a server grants is its own business
 
 LAST_DELAY = 0.05  # seconds between the last attempts to resume, when the time that was granted is nearly over
-
-TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN, Code.HANDSHAKE_TIMEOUT}  # refusals that pass by themselves
 
 
 class State(StrEnum):
@@ -58,18 +59,6 @@ OnState = Callable[[State, StateInfo], None]
 Retry = Callable[[Exception], bool]
 
 
-def worth_retrying(error: Exception) -> bool:
-    """The default for `retry`: whether an attempt that failed with this error may succeed later without a change.
-
-    Yes for what the network and a restarting server do: any `OSError` (so also `SessionLost` and `TimeoutError`), a
-    handshake that took too long, and refusals with BUSY, LIMITS or SHUTDOWN. No for every other refusal, a certificate
-    that does not verify, and everything else.
-    """
-    if isinstance(error, HandshakeError):
-        return error.code in TRY_LATER
-    return isinstance(error, OSError) and not isinstance(error, tls.SSLCertVerificationError)
-
-
 def connect(
     address: str | None = None,
     port: int | None = None,
@@ -81,7 +70,7 @@ def connect(
     handler: Handler | None = None,
     codec: str | Codec | None = None,
     meta: Mapping[str, str] | None = None,
-    auth: bytes = b"",
+    auth: AuthSource = b"",
     config: Config | None = None,
     resume: float | None = None,
     psk: bytes | None = None,
@@ -117,17 +106,21 @@ def connect(
         port: of the host.
         path: of a Unix socket, in place of an address.
         sock: a connected socket, in place of an address; good for one attempt.
-        ssl: a context, or True for the default one, which "tls://" implies.
+        ssl: a context, or True for the default one, which "tls://" implies: the system's authorities, the name of the
+            host checked, TLS 1.2 or newer.
         server_hostname: the name that the certificate must have; the host unless given.
         handler: called with each channel that the server opens; None refuses them all.
         codec: "json", "msgpack" or an object with `encode` and `decode`, for all channels; None for bytes.
         meta: session metadata that the server sees before it accepts.
-        auth: credentials that the server sees before it accepts; readable on the way unless TLS is used.
+        auth: a token, as text or bytes, that the server sees before it accepts; readable on the way unless TLS is used.
+            Or an async function without arguments that gives one: it is asked before each dial, and when it fails, the
+            attempt has failed with its error. A session that is resumed needs no token.
         config: limits and deadlines.
         resume: seconds for which the session is to survive a broken connection, with the same channels and no message
             lost or doubled; the server may grant less (`session.granted`). None: it ends with its connection.
         psk: at least 16 bytes that the server has, too: then resumption is safe on connections that others can read.
         connect_timeout: seconds for resolving, connecting and TLS together; `config.handshake_timeout` comes on top.
+            An `auth` that is a function has as much, before.
         backoff: the delays between attempts; `exponential(0.1, 10)` in the loop unless given. Its end is the last
             attempt. A server that refuses with `retry_after` is heeded on top of it: for once to twice that time, drawn
             anew each time, of at most 300 s.
@@ -142,8 +135,11 @@ def connect(
         ValueError: the arguments do not name one address, or contradict each other.
 
     The connector, when used, raises:
-        OSError: nobody answered; the text names the address. TimeoutError is one of them.
-        HandshakeError: the server refused, and `retry` found it final.
+        OSError: nobody answered; the text names the address. TimeoutError is one of them, and so is `ssl.SSLError`: TLS
+            failed, and the text names what was wrong.
+        HandshakeError: the server refused, and `retry` found it final. UNAUTHENTICATED also stands for a client's
+            certificate that the server does not accept, where TLS 1.3 tells that after its handshake.
+        Exception: whatever `auth` raised, and `retry` found final.
         ReconnectFailed: the limits for attempts are reached; the last error is its cause.
     """
     target = Address.of(address, port, path, sock)
@@ -153,7 +149,10 @@ def connect(
         raise ValueError(f"max_attempts is {max_attempts}, not 1 or more")
     if target.tls and ssl is False:
         raise ValueError(f"ssl=False contradicts {address!r}")
-    context = ssl if isinstance(ssl, tls.SSLContext) else tls.create_default_context() if ssl or target.tls else None
+    context = ssl if isinstance(ssl, tls.SSLContext) else client_context() if ssl or target.tls else None
+    server_hostname = server_hostname or target.host or ""
+    if context is not None and context.check_hostname and not server_hostname:
+        raise ValueError("TLS without a host in the address needs server_hostname=, the name in the certificate")
     if sock is not None and resume is not None:
         raise ValueError("sock= is good for one connection: it goes with no resume=")
     if resume is not None and not 0 < resume <= LONGEST_WISH:
@@ -168,12 +167,11 @@ def connect(
         handler=handler,
         codec=resolve(codec),
         meta=meta,
-        auth=auth,
         resume=resume or 0.0,
-        psk=psk,
+        psk=None if psk is None else Secret(psk),
     )
     return Connector(
-        partial(_attempt, target, new_session, context, server_hostname or target.host or "", connect_timeout),
+        partial(attempt, target, new_session, Token(auth), context, server_hostname, connect_timeout),
         Policy(
             persistent=bool(backoff or max_attempts or max_elapsed),
             backoff=backoff or exponential(0.1, 10.0),
@@ -184,31 +182,6 @@ def connect(
             on_state=on_state,
         ),
     )
-
-
-async def _attempt(
-    target: Address,
-    new_session: Callable[..., Session],
-    ssl: tls.SSLContext | None,
-    server_hostname: str,
-    connect_timeout: float,
-    **resumption: Any,
-) -> Session:
-    """Dial, go through TLS if there is a context, and shake hands; close what was opened if that fails."""
-    session = new_session(**resumption)
-    try:
-        async with asyncio.timeout(connect_timeout) as limit:
-            await attach(await dial(target), session.protocol, ssl, server_hostname)
-    except TimeoutError as error:
-        if limit.expired():
-            raise TimeoutError(f"cannot connect to {target}: no answer within {connect_timeout:g} s") from error
-        raise
-    try:
-        await session.established()
-    except asyncio.CancelledError:
-        session.abort("the attempt was given up")
-        raise
-    return session
 
 
 class Policy(NamedTuple):

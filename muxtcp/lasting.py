@@ -14,6 +14,7 @@ from muxtcp._channel import Channel
 from muxtcp._engine import Engine, Peer
 from muxtcp._protocol import MuxProtocol
 from muxtcp._session import SessionCore
+from muxtcp.authentication import Certificate, certificate_identity
 from muxtcp.codecs import Codec
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, SessionClosed, SessionLost, raised_again
@@ -42,6 +43,8 @@ class Lasting(SessionCore):
     Attributes:
         peername: the address of the peer, as the transport tells it.
         ssl_object: of the connection; None without TLS.
+        certificate_identity: whom the peer's verified certificate names; None without one.
+        authenticated_as: what a server's `authenticate` made of a client's credentials.
         ticket: by which the two sides know each other again; only when `engine.resumable`.
         granted: seconds for which the server keeps the session after a break; 0.0: it ends with its connection.
         on_break: called with the session when it has lost its connection. Without one it is lost with it.
@@ -73,6 +76,8 @@ class Lasting(SessionCore):
         super().__init__(engine, loop, config, codec)
         self.peername: Any = None
         self.ssl_object: Any = None
+        self.certificate_identity: str | None = None
+        self.authenticated_as: str | None = None
         self.granted = 0.0
         self.on_break: Callable[[Lasting], None] | None = None
         self.on_rejoined: Callable[[Lasting], None] | None = None
@@ -99,6 +104,21 @@ class Lasting(SessionCore):
         if self.transport is not None:
             self.peername = self.transport.get_extra_info("peername")
             self.ssl_object = self.transport.get_extra_info("ssl_object")
+            self.certificate_identity = certificate_identity(self.peer_certificate)
+
+    @property
+    def peer_certificate(self) -> Certificate | None:
+        """The peer's certificate, as `getpeercert()` gives it; None when it showed none, or none that was verified."""
+        return None if self.ssl_object is None else self.ssl_object.getpeercert() or None
+
+    @property
+    def peer_identity(self) -> str | None:
+        """Who the peer is; None when nothing shows it.
+
+        On a server what `authenticate` returned. Else whom the peer's verified certificate names: its first URI, else
+        its first DNS name, else its common name.
+        """
+        return self.authenticated_as or self.certificate_identity
 
     def _know_again(self, peer: Peer) -> None:
         """Keep what shows each side to the other. Raises HandshakeError when that cannot be."""
@@ -127,6 +147,7 @@ class Lasting(SessionCore):
         self.engine.part()
         if transport is not None:
             transport.abort()
+        self.ssl_object = None  # it holds tens of KiB
         if self.broken_at is not None:
             return
         self.broken_at, self.broken_by = self.clock(), cause
@@ -213,7 +234,8 @@ class Lasting(SessionCore):
             self.engine.close(Code.BAD_FRAME, str(error))
 
     def _asked(self, fields: bytes) -> None:
-        self._host = Host(self.engine, self._lot.find)
+        self._take_names()
+        self._host = Host(self.engine, self._lot.find, self.certificate_identity)
         try:
             self._host.asked(fields)
             self._lot.attempted(self._host.session)

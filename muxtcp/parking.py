@@ -40,6 +40,7 @@ class Parking:
         longest: the most seconds that a client is granted.
         psk: a key that the clients have, too.
         most: how many sessions may wait; beyond that the one that has waited longest goes.
+        most_per_identity: the same for the sessions of one `peer_identity`; those of nobody in particular do not count.
         memory: bytes that they may cost together; the same.
         counters: where to count; an own one unless given.
 
@@ -53,18 +54,23 @@ class Parking:
         *,
         psk: bytes | None = None,
         most: int = 1_024,
+        most_per_identity: int = 8,
         memory: int = 64 << 20,
         counters: Counter[str] | None = None,
     ) -> None:
         if not 0 <= longest <= LONGEST:
             raise ValueError(f"resume is {longest:g} s, not from 0 to {LONGEST:g}")
         self.counters: Counter[str] = Counter() if counters is None else counters
-        self._longest, self._psk, self._most, self._memory = longest, psk, most, memory
+        if most_per_identity < 1:
+            raise ValueError(f"max_parked_per_identity is {most_per_identity}, not 1 or more")
+        self._longest, self._psk, self._memory = longest, psk, memory
+        self._most, self._most_per_identity = most, most_per_identity
         self._process = os.getpid()
         self._incarnation = new_incarnation()
         self._sessions: dict[bytes, Lasting] = {}
         self._breaks: dict[bytes, Break] = {}
         self._parked: OrderedDict[bytes, int] = OrderedDict()  # what each costs, of those in _breaks that wait
+        self._parked_of: dict[str | None, dict[bytes, None]] = {}  # their keys by identity, in the same order
         self._cost = 0
         self._stopped = False
         self._tombstones: OrderedDict[bytes, Tombstone] = OrderedDict()
@@ -171,6 +177,10 @@ class Parking:
             return
         self._parked[key] = cost
         self._cost += cost
+        theirs = self._parked_of.setdefault(session.peer_identity, {})
+        theirs[key] = None
+        if session.peer_identity is not None and len(theirs) > self._most_per_identity:
+            self._evict(next(iter(theirs)))
         while len(self._parked) > self._most or self._cost > self._memory:
             self._evict(next(iter(self._parked)))
 
@@ -178,7 +188,12 @@ class Parking:
         gap = self._breaks.pop(key, None)
         if gap is not None:
             gap.timer.cancel()
-            self._cost -= self._parked.pop(key, 0)
+        if key in self._parked:
+            self._cost -= self._parked.pop(key)
+            identity = self._sessions[key].peer_identity
+            del self._parked_of[identity][key]
+            if not self._parked_of[identity]:
+                del self._parked_of[identity]
 
     def _evict(self, key: bytes) -> None:
         self.counters["evicted"] += 1
@@ -203,5 +218,6 @@ class Parking:
             self._sessions.clear()
             self._breaks.clear()
             self._parked.clear()
+            self._parked_of.clear()
             self._tombstones.clear()
             self._cost = 0

@@ -25,6 +25,7 @@ from enum import IntEnum
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from muxtcp._engine import Engine, Position
+from muxtcp.authentication import Secret
 from muxtcp.errors import Code, HandshakeError
 
 VERSION = 1
@@ -44,6 +45,7 @@ class Why(IntEnum):
     DIVERGED = 6  # the two do not talk about the same session
     DENIED = 7  # the mac is wrong
     BUSY = 8  # try again
+    OTHER_IDENTITY = 9  # the certificate of the new connection names another peer than that of the first
 
 
 class Failed(Exception):
@@ -125,7 +127,7 @@ class Ticket:
 
     id: bytes
     incarnation: bytes
-    secret: bytes = field(repr=False)
+    secret: bytes
     generation: int = 0
     proven: int = 0
     limits: bytes = b""
@@ -144,7 +146,7 @@ class Ticket:
         else:
             secret, sent = _derive(psk, nonce + own_nonce, name + incarnation), b""
         kind = bytes([psk is not None])
-        return cls(name, incarnation, secret), name + incarnation + own_nonce + kind + sent + _check(secret)
+        return cls(name, incarnation, Secret(secret)), name + incarnation + own_nonce + kind + sent + _check(secret)
 
     @classmethod
     def of_welcome(cls, wire: bytes, nonce: bytes, psk: bytes | None) -> Self:
@@ -174,7 +176,7 @@ class Ticket:
         if not hmac.compare_digest(check, _check(secret)):
             wrong = "has another pre-shared key (psk=)" if derived else "sent a secret that its own check contradicts"
             raise HandshakeError(code=Code.UNAUTHENTICATED, reason=f"the server {wrong}")
-        return cls(name, incarnation, secret)
+        return cls(name, incarnation, Secret(secret))
 
     def seal(self, parameters: bytes) -> None:
         """Remember what the handshake agreed on: the parameters of HELLO and then of WELCOME."""
@@ -274,6 +276,10 @@ class Session(Protocol):
     def engine(self) -> Engine:
         """The one that lasts."""
 
+    @property
+    def certificate_identity(self) -> str | None:
+        """Whom the peer's certificate names."""
+
     def fence(self) -> None:
         """Drop the present connection, if there is one, and ignore whatever it still delivers."""
 
@@ -317,14 +323,16 @@ class Host(Generic[S]):
     Args:
         engine: the one of the new connection.
         find: gives the session of an incarnation and id, or raises `Failed`.
+        identity: whom the certificate of the new connection names.
 
     Attributes:
         fenced: whether the session was taken from its connection: a failure after that is the end of it.
     """
 
-    def __init__(self, engine: Engine, find: Callable[[bytes, bytes], S]) -> None:
+    def __init__(self, engine: Engine, find: Callable[[bytes, bytes], S], identity: str | None = None) -> None:
         self._engine = engine
         self._find = find
+        self._identity = identity
         self._question: Question
         self.session: S
         self.fenced = False
@@ -339,6 +347,8 @@ class Host(Generic[S]):
         self._question = Question.read(fields)
         self.session = self._find(self._question.incarnation, self._question.id)
         self.session.ticket.judge(self._question)
+        if self._identity != self.session.certificate_identity:
+            raise Failed(Why.OTHER_IDENTITY)
         self.session.ticket.take(self._question)
         self.session.fence()
         self.fenced = True

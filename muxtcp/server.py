@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from muxtcp.admission import GOODBYE, Admission, OnSession
+from muxtcp.authentication import Authenticate, Secret
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
@@ -22,6 +23,7 @@ from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta
 from muxtcp.sockets import Address, listen, url
+from muxtcp.tls import explained, finding, receive
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,9 @@ def serve(
     resume: float = 30.0,
     psk: bytes | None = None,
     max_parked: int = 1_024,
+    max_parked_per_identity: int = 8,
     parked_memory: int = 64 << 20,
+    authenticate: Authenticate | None = None,
     on_session: OnSession | None = None,
     signals: bool = False,
     drain_timeout: float = 30.0,
@@ -67,7 +71,8 @@ def serve(
         path: of a Unix socket, in place of a host. A socket file that is there already is replaced, and it is removed
             when the server is closed.
         sock: a bound socket, in place of a host.
-        ssl: a server's context; None for plain TCP.
+        ssl: a server's context, used as it is; None for plain TCP. With `verify_mode=CERT_REQUIRED` a client needs a
+            certificate, which `session.peer_identity` names.
         reuse_port: let several processes listen on the port.
         backlog: connections that the kernel keeps until they are accepted.
         codec: "json", "msgpack" or an object with `encode` and `decode`, for all channels; None for bytes.
@@ -77,9 +82,15 @@ def serve(
         resume: the most seconds for which a session outlives its connection, if its client wishes that: 0 to 120.
         psk: at least 16 bytes that the clients have, too: then resumption is safe on connections that others can read.
         max_parked: how many sessions may wait for their clients; beyond that the one that has waited longest goes.
+        max_parked_per_identity: the same for those whose clients are one `peer_identity`, so that no client can use up
+            the places of the others; a client without an identity is bounded by `max_parked` alone.
         parked_memory: bytes that these may cost together; the same.
-        on_session: sees each session before its first channel, with `peer_meta` and `peer_auth`. It refuses the client
-            by raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with
+        authenticate: an async function that is shown each client's `Credentials`, and returns who that is, as
+            `session.peer_identity`. It refuses by returning None (UNAUTHENTICATED), or by raising `HandshakeError` as
+            `on_session` does; any other exception refuses with INTERNAL, and is logged. It has what is left of
+            `handshake_timeout`, and is cancelled when the client goes. A session that is resumed is not asked again.
+        on_session: sees each session before its first channel, with `peer_meta` and `peer_identity`. It refuses the
+            client by raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with
             INTERNAL, and is logged.
         signals: whether SIGTERM and SIGINT drain the server; a second one closes it at once. Only in the main thread.
         drain_timeout: seconds that `drain()` gives the open channels.
@@ -93,14 +104,20 @@ def serve(
         OSError: a place cannot be listened on; the text names it.
     """
     check_key(psk)
-    parking = Parking(resume, psk=psk, most=max_parked, memory=parked_memory)
+    parking = Parking(
+        resume,
+        psk=None if psk is None else Secret(psk),
+        most=max_parked,
+        most_per_identity=max_parked_per_identity,
+        memory=parked_memory,
+    )
     anywhere = host is None and path is None and sock is None
     address = Address.of("" if anywhere else host, port, path, sock)
     if address.tls and ssl is None:
         raise ValueError(f"{host!r} needs ssl=, a context with the server's certificate")
     check_meta(meta)  # or each handshake would fail of it
     config = config or Config()
-    admission = Admission(budget=budget, on_session=on_session)
+    admission = Admission(budget=budget, authenticate=authenticate, on_session=on_session)
     return Server(
         listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port),
         new_session=partial(
@@ -333,7 +350,7 @@ class Server:
                 await session.established()
             except (OSError, MuxError) as error:
                 self.counters[_name(error)] += 1
-                logger.info("no session with %s: %s", host or "a local peer", error)
+                logger.info("no session with %s: %s", host or "a local peer", _in_words(error))
                 if session.closed:  # the connection counts among the handshakes until it is gone
                     await session.wait_closed()
                 return
@@ -354,10 +371,9 @@ class Server:
         timeout = self._config.handshake_timeout
         try:
             async with asyncio.timeout(timeout) as limit:
-                await asyncio.get_running_loop().connect_accepted_socket(session.protocol, connection, ssl=self._ssl)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, TimeoutError) and limit.expired():
+                await receive(connection, session.protocol, self._ssl)
+        except TimeoutError as error:
+            if limit.expired():
                 raise HandshakeError(code=Code.HANDSHAKE_TIMEOUT, reason=f"no TLS within {timeout:g} s") from error
             raise
 
@@ -384,8 +400,15 @@ class Server:
                 session.abort("a second signal arrived")
 
 
+def _in_words(error: OSError | MuxError) -> OSError | MuxError:
+    """What a handshake failed of, for the log."""
+    return explained(error, "TLS", client=False) if isinstance(error, tls.SSLError) else error
+
+
 def _name(error: OSError | MuxError) -> str:
     """The counter for a handshake that failed."""
+    if isinstance(error, tls.SSLError):
+        return f"tls_{finding(error, client=False).name}"
     code = getattr(error, "code", None)
     if isinstance(error, TimeoutError):
         code = Code.HANDSHAKE_TIMEOUT

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from muxtcp._channel import Channel, ChannelListener
 from muxtcp._engine import Engine, MemoryBudget
+from muxtcp.authentication import Secret
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import (
@@ -97,7 +98,7 @@ class Session(Serving):
 
     Attributes:
         peer_meta: the peer's metadata, once the handshake has come.
-        peer_auth: the credentials that a client showed, as bytes.
+        peer_auth: the credentials that a client showed, as bytes that `repr()` does not show.
         on_close: callables that are called with the session when it ends; what they raise is logged. One that is
             appended after the end is never called: look at `closed` first.
         is_client: whether this side dialled.
@@ -111,7 +112,7 @@ class Session(Serving):
         handler: Handler | None = None,
         codec: str | Codec | None = None,
         meta: Mapping[str, str] | None = None,
-        auth: bytes | str = b"",
+        auth: bytes = b"",
         budget: MemoryBudget | None = None,
         resume: float = 0.0,
         psk: bytes | None = None,
@@ -142,7 +143,7 @@ class Session(Serving):
             glitch_burst=config.glitch_burst,
             glitch_rate=config.glitch_rate,
             meta=dict(meta or {}),
-            auth=auth.encode() if isinstance(auth, str) else auth,
+            auth=bytes(auth),
             budget=budget,
             resume_ms=int(resume * 1000),
             ticket=nonce,
@@ -167,7 +168,7 @@ class Session(Serving):
         self.is_client = client
         self.meta = dict(meta or {})
         self.peer_meta: dict[str, str] = {}
-        self.peer_auth = b""
+        self.peer_auth = Secret()
         self.on_close: list[Callable[[Session], object]] = []
         self._on_hello_hook = on_hello
         self._gone = loop.create_future()
@@ -193,7 +194,7 @@ class Session(Serving):
     def _on_hello(self) -> None:
         peer = self.engine.peer
         assert peer is not None
-        self.peer_meta, self.peer_auth = peer.meta, peer.auth
+        self.peer_meta, self.peer_auth = peer.meta, Secret(peer.auth)
         self._take_names()
         self._spawn(self._admit(), f"admission of {self.peername}")
 

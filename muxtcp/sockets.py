@@ -10,10 +10,8 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
-from ssl import SSLContext
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -175,19 +173,6 @@ async def dial(address: Address) -> socket.socket:
             attempt.cancel()
             attempt.add_done_callback(_discard)
     raise _unreachable(f"cannot connect to {address}", failures)
-
-
-async def attach(
-    sock: socket.socket, factory: Callable[[], asyncio.BaseProtocol], ssl: SSLContext | None, server_hostname: str
-) -> None:
-    """Give a connected socket, through TLS if there is a context, to a protocol; close it when that fails."""
-    loop = asyncio.get_running_loop()
-    create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
-    try:
-        await create(factory, sock=sock, ssl=ssl, server_hostname=server_hostname if ssl else None)
-    except BaseException:
-        sock.close()
-        raise
 
 
 def _unreachable(what: str, failures: dict[str, int]) -> OSError:

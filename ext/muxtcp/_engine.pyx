@@ -46,6 +46,7 @@ Opening = namedtuple("Opening", "name meta mode priority deadline_ms traceparent
 Peer = namedtuple(
     "Peer", "version max_frame max_message channel_limit session_limit max_channels keepalive_ms resume_ms meta auth ticket replay_limit"
 )
+Peer.__repr__ = lambda self: f"<Peer of version {self.version}, meta {self.meta!r}>"    # auth and ticket are secrets
 cdef tuple KINDS = tuple(EventKind)
 
 

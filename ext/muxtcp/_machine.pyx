@@ -290,7 +290,10 @@ cdef class Machine(Life):
         if have > PREFACE_SIZE:
             have = PREFACE_SIZE
         if memcmp(self.buffer + self.start, PREFACE_BYTES, have):
-            self.violation(_wire.BAD_PREFACE, "the peer does not speak muxtcp", 0, 0)
+            if first == 0x16 or first == 0x15:                  # how a hello or an alert of TLS begins
+                self.violation(_wire.BAD_PREFACE, "the peer speaks TLS, and this side does not", 0, 0)
+            else:
+                self.violation(_wire.BAD_PREFACE, "the peer does not speak muxtcp", 0, 0)
             if not self.client and (32 <= first < 127 or first == 10 or first == 13):
                 self.goodbye = SAY_HTTP if spoken >= 4 and self.http() else SAY_TEXT
             return False

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from muxtcp.client import Connector, Policy, worth_retrying
+from muxtcp.attempt import worth_retrying
+from muxtcp.client import Connector, Policy
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.parking import Parking

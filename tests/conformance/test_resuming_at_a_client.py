@@ -329,7 +329,7 @@ async def test_a_flipped_bit(field: str) -> None:
         (frames.record(Record.RESUME_OK), Code.BAD_FRAME),
         (frames.record(Record.RESUME_OK, bytes(60)), Code.BAD_FRAME),
         (frames.record(Record.RESUME_OK, b"\x80" * 60), Code.BAD_FRAME),
-        (frames.record(Record.RESUME_FAILED, b"\x09\0\0"), Code.BAD_FRAME),
+        (frames.record(Record.RESUME_FAILED, b"\x0a\0\0"), Code.BAD_FRAME),
         (frames.record(Record.RESUME_FAILED, b"\x01\0\x02"), Code.BAD_FRAME),
         (frames.record(Record.RESUME, bytes(93)), Code.EARLY_FRAME),
         (frames.record(Record.RESUME_CONFIRM, bytes(32)), Code.EARLY_FRAME),

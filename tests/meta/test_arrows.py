@@ -15,12 +15,12 @@ FORBIDDEN = {"asyncio", "socket", "time", "random", "logging", "os", "threading"
 
 # A file of the package may import those of a lower rank: leaves import nothing of ours, and nothing imports __init__.
 RANKS = [
-    {"errors", "config", "backoff", "codecs", "gate", "sockets", "runner"},
+    {"errors", "config", "backoff", "codecs", "gate", "sockets", "tls", "authentication", "runner"},
     {"resumption"},
     {"lasting"},
     {"parking", "serving"},
     {"session"},
-    {"admission"},
+    {"admission", "attempt"},
     {"client", "server"},
     {"__init__"},
 ]

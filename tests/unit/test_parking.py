@@ -30,6 +30,7 @@ class FakeSession:
     channels: int = 0
     held: int = 0
     granted: float = 0.0
+    peer_identity: str | None = None
     broken_by: str | None = "cut"  # None: it was fenced
     ended: list[str] = field(default_factory=list)
     ticket: Ticket = field(init=False)
@@ -142,6 +143,28 @@ async def test_beyond_the_number_the_oldest_goes_and_never_a_live_one() -> None:
     assert parking.counters["evicted"] == 2
     for session in sessions[2:]:
         parking.rejoined(session)
+
+
+async def test_beyond_the_number_of_one_identity_its_oldest_goes() -> None:
+    parking = Parking(30.0, most=6, most_per_identity=2)
+    alice = [admitted(parking, peer_identity="alice") for _ in range(3)]
+    others = [admitted(parking, peer_identity=name) for name in ("bob", None, None, None)]
+    for session in [*others, *alice]:
+        parking.broken(session)
+    assert [len(session.ended) for session in alice] == [1, 0, 0]
+    assert [len(session.ended) for session in others] == [0, 0, 0, 0]  # nobody in particular may be many
+    assert (len(parking), parking.counters["evicted"]) == (6, 1)
+    parking.rejoined(alice[1])
+    parking.broken(alice[1])
+    assert [len(session.ended) for session in alice] == [1, 0, 0]
+    for session in [*others, *alice[1:]]:
+        parking.rejoined(session)
+    assert (len(parking), parking._parked_of) == (0, {})
+
+
+def test_no_place_for_an_identity() -> None:
+    with pytest.raises(ValueError, match="max_parked_per_identity is 0, not 1 or more"):
+        Parking(30.0, most_per_identity=0)
 
 
 async def test_beyond_the_memory_the_oldest_goes_and_costs_come_back_exactly() -> None:
