@@ -5,6 +5,7 @@ other than 0; they combine:
 
     MUXTCP_DEBUG=1      assertions in the compiled code, no optimisation, symbols
     MUXTCP_SANITIZE=1   AddressSanitizer and UndefinedBehaviorSanitizer; a finding ends the process
+    MUXTCP_FUZZ=1       the same for a fuzzer that is guided by coverage; needs CC=clang
     MUXTCP_COVERAGE=1   line tracing, with each .c beside its .pyx, where coverage's Cython plugin looks for it
 """
 
@@ -28,7 +29,8 @@ def enabled(mode: str) -> bool:
     return os.environ.get(f"MUXTCP_{mode}", "0") not in {"", "0"}
 
 
-DEBUG, SANITIZE, COVERAGE = enabled("DEBUG"), enabled("SANITIZE"), enabled("COVERAGE")
+DEBUG, FUZZ, COVERAGE = enabled("DEBUG"), enabled("FUZZ"), enabled("COVERAGE")
+SANITIZE = enabled("SANITIZE") or FUZZ
 
 DIRECTIVES = {
     "language_level": 3,
@@ -45,7 +47,11 @@ MACROS = [
     *([] if DEBUG else [("CYTHON_WITHOUT_ASSERTIONS", "1")]),
     *([("CYTHON_TRACE_NOGIL", "1")] if COVERAGE else []),
 ]
-SANITIZERS = ["-fsanitize=address,undefined"] if SANITIZE else []
+SANITIZERS = [
+    *(["-fsanitize=address,undefined"] if SANITIZE else []),
+    # What Cython writes adds 0 to NULL; gcc's sanitizer bears it, clang's does not.
+    *(["-fsanitize=fuzzer-no-link", "-fno-sanitize=pointer-overflow"] if FUZZ else []),
+]
 COMPILE_ARGS = [
     "-O0" if DEBUG else "-O1" if SANITIZE else "-O3",
     *(["-g", "-fno-omit-frame-pointer"] if DEBUG or SANITIZE else []),

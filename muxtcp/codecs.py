@@ -48,7 +48,8 @@ def json(expected: Any = Any) -> Codec:
     Raises:
         ImportError: msgspec is missing.
         msgspec.DecodeError: from `decode`, for a message that is not JSON; its subclass ValidationError for one that is
-            not `expected`.
+            not `expected`. Like UnicodeDecodeError, for text that is not UTF-8, it is a ValueError.
+        RecursionError: from `decode`, for a message that is nested deeper than Python's limit.
     """
     return _Msgspec("json", expected)
 

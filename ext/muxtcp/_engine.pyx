@@ -281,7 +281,7 @@ cdef class Engine(Resumable):
 
     @property
     def peer(self):
-        if self.greeting == NULL:
+        if self.greeting == NULL or self.phase_then == _life.GREETING:      # there are none, or they broke a rule
             return None
         peer = self.peer_parameters
         return Peer(

@@ -18,6 +18,7 @@ from ._life cimport (
     ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, PROVING, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
 )
 from ._output cimport PARTED, PONG_SLOT
+from ._slack cimport allow, forbid
 from ._table cimport (
     AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
     R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
@@ -68,6 +69,7 @@ cdef class Machine(Life):
         size[0] = self.room - self.end
         if size[0] > LARGEST_ROOM:
             size[0] = LARGEST_ROOM
+        allow(self.buffer + self.end, size[0])
         return self.buffer + self.end
 
     cdef size_t room_for(self, size_t kept) noexcept nogil:
@@ -98,6 +100,7 @@ cdef class Machine(Life):
             self.lent_have += size
             return
         self.end += size
+        forbid(self.buffer + self.end, self.room - self.end)
         self.filled = self.end == self.room
         if self.phase == OVER:
             self.start = self.end = 0                   # still read, so that the last words arrive; not looked at
@@ -455,7 +458,7 @@ cdef class Machine(Life):
         if self.phase != GREETING:
             return self.violation(_wire.BAD_RECORD, "a second handshake record (%llu)", kind, 0)
         self.greeting_size = end - at
-        self.greeting = <char *>malloc(self.greeting_size + 1)
+        self.greeting = <char *>malloc(max(self.greeting_size, 1))
         if self.greeting == NULL:
             return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
         memcpy(self.greeting, at, self.greeting_size)

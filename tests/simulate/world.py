@@ -75,9 +75,9 @@ class World:
     host: type[Host[Side]] = Host
     ticket: type[Ticket] = Ticket
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, chance: random.Random | None = None) -> None:
         self.seed = seed
-        self.chance = random.Random(seed)
+        self.chance = random.Random(seed) if chance is None else chance
         self.now = 0.0
         self.seen: Counter[str] = Counter()
         self.breaks = 0

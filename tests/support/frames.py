@@ -361,6 +361,8 @@ def read_parameters(payload: bytes, record: Record) -> dict[str, Any]:
         if number == 1:
             result["version"] = [reader.varint() for _ in range(2 if record is Record.HELLO else 1)]
             reader.end()
+            if result["version"][0] > result["version"][-1]:
+                raise Violation(Code.BAD_PARAMETER, f"versions from {result['version'][0]} to {result['version'][-1]}")
         elif number in NUMBERS:
             value = result[NUMBERS[number]] = single(raw, Code.BAD_PARAMETER)
             least, most = RANGES.get(number, (0, value))

@@ -39,6 +39,22 @@ def test_decodes_into_the_expected_type_or_says_why_not(make) -> None:
         codec.decode(codec.encode({"symbol": "ABC"}))
 
 
+@pytest.mark.parametrize(
+    ("codec", "message", "error"),
+    [
+        (codecs.json(), b"{", msgspec.DecodeError),
+        (codecs.json(), b'"\xff"', UnicodeDecodeError),
+        (codecs.json(), b"[" * 100_000, RecursionError),
+        (codecs.msgpack(), b"\xdd\xff\xff\xff\xff", msgspec.DecodeError),  # 2^32 - 1 elements are announced
+        (codecs.msgpack(), b"\xa1\xff", UnicodeDecodeError),
+        (codecs.msgpack(), b"\x91" * 100_000, RecursionError),
+    ],
+)
+def test_what_does_not_decode(codec: codecs.Codec, message: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        codec.decode(message)
+
+
 def test_no_codec_at_all() -> None:
     assert codecs.resolve(None) is None
     assert codecs.resolve("bytes") is None

@@ -398,6 +398,15 @@ def test_a_miss_is_forgiven_while_the_queue_shrinks() -> None:
     assert "1000 bytes unsent" in side.closed.reason
 
 
+def test_parameters_that_were_refused_are_never_read() -> None:
+    """Pairs that are announced and not there took time in proportion to their number."""
+    announced = [(1, b"\x01\x01"), (9, frames.varint(2**62))]
+    side = Alone("engine", client=False)
+    side.feed(frames.PREFACE + frames.record(Record.HELLO, frames.fields(announced)))
+    assert [event.code for event in side.events] == [frames.Code.BAD_PARAMETER]
+    assert side.engine.peer is None
+
+
 def test_a_handshake_has_its_time() -> None:
     side = Alone("engine", client=False, handshake_timeout=5.0)
     assert side.engine.next_timeout() == 5.0
