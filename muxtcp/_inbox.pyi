@@ -53,6 +53,7 @@ class Inbox:
             ChannelClosed: this side has closed it.
             SessionClosed, SessionLost: the session is over.
             LocalProtocolError: a listener receives from this channel.
+            CodecError: the codec cannot decode the message. It counts as taken, and the next call gets the next one.
         """
 
     def __aiter__(self) -> Self:

@@ -18,6 +18,7 @@ from muxtcp.backoff import Backoff, exponential, stay_away
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import HandshakeError, MuxError, ReconnectFailed, SessionLost
+from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 from muxtcp.resumption import Failed, Why, check_key
 from muxtcp.session import Handler, Session
@@ -25,6 +26,7 @@ from muxtcp.sockets import Address
 from muxtcp.tls import client_context
 
 logger = logging.getLogger(__name__)
+sparing = Sparing(__name__)
 
 LONGEST_WISH = 86_400.0  # seconds; what a server grants is its own business
 
@@ -394,7 +396,7 @@ class Connector:
             self._resumption = None
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("a resumption failed on this side", exc_info=error)
+            sparing.error("a resumption failed on this side", exc_info=error)
         if session.exception is None and not session.connected and self._resumption is None:
             session._give_up(
                 f"its resumption failed on this side: {error!r}" if error else "its resumption was cancelled"
@@ -456,5 +458,6 @@ class Connector:
             return
         try:
             self._policy.on_state(state, StateInfo(self._attempts, **details))
-        except Exception:
-            logger.exception("on_state failed for state %r", state.value)
+        except BaseException as error:
+            loop = asyncio.get_running_loop()
+            callback_failed(loop, sparing, error, "on_state failed for state %r", state.value)

@@ -15,7 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Codec(Protocol):
-    """What turns objects into messages and back; what either method raises reaches the caller of `send` or `recv`."""
+    """What turns objects into messages and back.
+
+    What `encode` raises reaches the caller of `send()`, and nothing was sent; what `decode` raises reaches the caller
+    of `recv()` as the cause of a `CodecError`. In both cases the channel goes on.
+    """
 
     def encode(self, obj: Any, /) -> bytes:
         """One object as one message."""

@@ -10,6 +10,7 @@
     │   ├── EndOfStream           the peer's half is over and everything it sent was received
     │   ├── ChannelClosed         this side closed the channel
     │   ├── ChannelReset          .code .reason .remote
+    │   ├── CodecError            .message: the codec cannot decode what came; the channel goes on
     │   └── ChannelRefused        .code .reason
     ├── MessageTooLarge           .size .limit: raised before anything is sent
     ├── HandshakeError            .code .reason .retry_after: refused, by either side, before the session began
@@ -235,6 +236,21 @@ class ChannelClosed(ChannelError):
 
     def __init__(self, *, channel_id: int, name: str) -> None:
         super().__init__("was closed by this side", channel_id=channel_id, name=name)
+
+
+class CodecError(ChannelError):
+    """A message came that the codec cannot decode. It counts as received, and the channel goes on with the next.
+
+    What the codec raised is the `__cause__`. (What `encode` raises reaches the caller of `send()` as it is.)
+
+    Attributes:
+        message: the bytes that came.
+    """
+
+    def __init__(self, *, channel_id: int, name: str, message: bytes, cause: str = "") -> None:
+        what = f"received a message of {len(message):,} bytes that its codec cannot decode"
+        super().__init__(what + (f": {cause}" if cause else ""), channel_id=channel_id, name=name)
+        self.message = message
 
 
 class ChannelReset(ChannelError):

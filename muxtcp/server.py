@@ -19,6 +19,7 @@ from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
 from muxtcp.gate import Gate, origin
+from muxtcp.isolation import Sparing
 from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta
@@ -26,6 +27,7 @@ from muxtcp.sockets import Address, listen, url
 from muxtcp.tls import explained, finding, receive
 
 logger = logging.getLogger(__name__)
+sparing = Sparing(__name__)
 
 ACCEPTS = 64  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # the machine is out of something; it passes
@@ -311,7 +313,7 @@ class Server:
             except OSError as error:
                 if error.errno not in EXHAUSTED:
                     raise
-                logger.error("accepting nothing for %g s: %s", PAUSE, error)
+                sparing.error("accepting nothing for %g s: %s", PAUSE, error)
                 self._pause(listener)
                 return
             connection.setblocking(False)
@@ -337,7 +339,7 @@ class Server:
         if handshake.cancelled():
             connection.close()  # a task that is cancelled before its first step has not even tried to
         elif (error := handshake.exception()) is not None:
-            logger.error("a handshake failed on this side", exc_info=error)
+            sparing.error("a handshake failed on this side", exc_info=error)
 
     # Sessions
 
@@ -350,7 +352,7 @@ class Server:
                 await session.established()
             except (OSError, MuxError) as error:
                 self.counters[_name(error)] += 1
-                logger.info("no session with %s: %s", host or "a local peer", _in_words(error))
+                sparing.info("no session with %s: %s", host or "a local peer", _in_words(error))
                 if session.closed:  # the connection counts among the handshakes until it is gone
                     await session.wait_closed()
                 return

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import logging
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
@@ -10,9 +9,10 @@ from typing import Any
 
 from muxtcp._channel import Channel
 from muxtcp.errors import ChannelError, Code, EndOfStream, MuxError
+from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 
-logger = logging.getLogger(__name__)
+logger = Sparing(__name__)
 
 Handler = Callable[[Channel], Awaitable[None] | None]
 
@@ -25,9 +25,9 @@ def served_channel() -> Channel | None:
     return _serving.get()()
 
 
-def _leaves(error: Exception) -> Iterator[Exception]:
+def _leaves(error: BaseException) -> Iterator[BaseException]:
     """The errors of a group, such as a TaskGroup raises; an error that is none is its own only one."""
-    if isinstance(error, ExceptionGroup):
+    if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from _leaves(inner)
     else:
@@ -49,9 +49,8 @@ class Serving(Lasting):
             return
         try:
             running = self._handler(channel)
-        except Exception:
-            logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-            channel._reset(Code.INTERNAL, "the handler failed")
+        except BaseException as error:
+            self._handler_failed(channel, error)
             return
         if inspect.isawaitable(running):
             task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
@@ -66,7 +65,7 @@ class Serving(Lasting):
         except asyncio.CancelledError:
             channel._reset(Code.CANCELLED, "the handler was cancelled")
             raise
-        except Exception as error:
+        except BaseException as error:
             errors = list(_leaves(error))
             here = id(self), channel.id
             own = all(isinstance(each, ChannelError) and (each._session, each.channel_id) == here for each in errors)
@@ -74,12 +73,16 @@ class Serving(Lasting):
                 await channel.close()  # as after `async for`: what it sent still arrives
             elif own:
                 channel._reset(Code.CANCELLED, "the handler gave up")
+            elif self.exception is not None and all(isinstance(each, MuxError) for each in errors):
+                channel._reset(Code.CANCELLED, "the session is over")
             else:
-                if not (self.exception is not None and all(isinstance(each, MuxError) for each in errors)):
-                    logger.exception("the handler of channel %d (%r) failed", channel.id, channel.name)
-                channel._reset(Code.INTERNAL, "the handler failed")
+                self._handler_failed(channel, error)
         else:
             await channel.close()
+
+    def _handler_failed(self, channel: Channel, error: BaseException) -> None:
+        callback_failed(self.loop, logger, error, "the handler of channel %d (%r) failed", channel.id, channel.name)
+        channel._reset(Code.INTERNAL, "the handler failed")
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine, name=name)

@@ -1,7 +1,6 @@
 """Session: what a user holds for one peer, on either side."""
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from enum import IntEnum
@@ -18,6 +17,7 @@ from muxtcp.errors import (
     HandshakeError,
     SessionClosed,
 )
+from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
@@ -25,7 +25,7 @@ from muxtcp.serving import Handler, Serving, served_channel
 
 __all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session"]
 
-logger = logging.getLogger(__name__)
+logger = Sparing(__name__)
 
 REPLAY_BUDGET = MemoryBudget(256 << 20)
 """What all sessions of this process keep of unacknowledged messages, in bytes: beyond it `send()` waits."""
@@ -206,8 +206,11 @@ class Session(Serving):
                 self._accept()
         except HandshakeError as refusal:
             self._refuse(refusal)
-        except Exception:
-            logger.exception("admission of %r failed", self)
+        except asyncio.CancelledError:
+            self._refuse(HandshakeError(code=Code.CANCELLED, reason="admission was cancelled"))
+            raise
+        except BaseException as error:
+            callback_failed(self.loop, logger, error, "admission of %r failed", self)
             self._refuse(HandshakeError(code=Code.INTERNAL, reason="admission failed"))
         else:
             if not self.closed:
@@ -464,8 +467,8 @@ class Session(Serving):
         for callback in callbacks:
             try:
                 callback(self)
-            except Exception:
-                logger.exception("a callback in on_close of %r failed", self)
+            except BaseException as failure:
+                callback_failed(self.loop, logger, failure, "a callback in on_close of %r failed", self)
 
     def _on_disconnected(self) -> None:
         if not self._gone.done():

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from hypothesis.internal.conjecture import engine as shrinking
 
+from muxtcp.isolation import Sparing
+
 try:
     import uvloop
 except ImportError:
@@ -47,6 +49,12 @@ def loop_name(request: pytest.FixtureRequest) -> str:
     if LOOPS[request.param] is None:
         pytest.skip(f"{request.param} is not installed")
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def nothing_said() -> None:
+    """What another test had logged is said again in this one."""
+    Sparing.causes.clear()
 
 
 @pytest.hookimpl(tryfirst=True)

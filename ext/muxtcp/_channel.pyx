@@ -1,6 +1,5 @@
 """Channel: what the user holds of one channel: an Inbox that also sends, listens and ends."""
 
-import logging
 from collections import namedtuple
 
 cimport cython
@@ -11,6 +10,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from muxtcp.errors import ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge
+from muxtcp.isolation import Sparing, callback_failed
 
 from ._engine cimport Engine, fitting
 from ._host cimport ChannelHost
@@ -20,7 +20,7 @@ from ._output cimport (
 )
 from ._table cimport OURS, WANTS_WRITE
 
-cdef object logger = logging.getLogger("muxtcp")
+cdef object logger = Sparing("muxtcp")
 
 cdef enum:
     SMALL = 4_096                       # payloads up to here are worth collecting before they are written
@@ -170,8 +170,8 @@ cdef class Channel(Inbox):
             self.listener = None
             try:
                 listener.on_closed(self, exc)
-            except Exception:                                   # the channel is over in any case, and close() never fails
-                logger.exception("a listener of channel %d (%r) failed in on_closed()", self.id, self.name)
+            except BaseException as error:                      # the channel is over in any case, and close() never fails
+                callback_failed(self.host.loop, logger, error, "a listener of channel %d (%r) failed in on_closed()", self.id, self.name)
         return 0
 
     cdef int writable(self) except -1:
@@ -210,7 +210,10 @@ cdef class Channel(Inbox):
 
     def _encoded(self, message):
         if self.codec is not None:
-            return self.codec.encode(message)
+            encoded = self.codec.encode(message)
+            if type(encoded) is not bytes:
+                raise TypeError(f"the codec of channel {self.id} ({self.name!r}) made {type(encoded).__name__} of a message, not bytes")
+            return encoded
         if isinstance(message, (bytes, bytearray, memoryview)):
             return bytes(message)
         raise TypeError(f"a message is bytes, bytearray or memoryview, not {type(message).__name__}; or give the channel a codec")

@@ -11,7 +11,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyTypeObject
 from libc.string cimport memcpy
 
-from muxtcp.errors import ChannelClosed, Code, EndOfStream, LocalProtocolError, raised_again
+from muxtcp.errors import ChannelClosed, Code, CodecError, EndOfStream, LocalProtocolError, raised_again
 
 from ._instant cimport PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
@@ -170,8 +170,8 @@ cdef class Inbox:
             while self.count:
                 message = <bytes>self.ring[self.first]
                 try:
-                    batch.append(message if self.codec is None else self.codec.decode(message))
-                except Exception:
+                    batch.append(message if self.codec is None else self._decoded(message))
+                except CodecError:
                     if batch:
                         break                                   # it begins the next batch, and raises there
                     self.drop_first()
@@ -182,7 +182,13 @@ cdef class Inbox:
             return batch
         message = self.drop_first()
         self.credit_moved()
-        return message if self.codec is None else self.codec.decode(message)
+        return message if self.codec is None else self._decoded(message)
+
+    def _decoded(self, bytes message):
+        try:
+            return self.codec.decode(message)
+        except Exception as error:
+            raise CodecError(channel_id=self.id, name=self.name, message=message, cause=repr(error)) from error
 
     @cython.final
     cdef bytes drop_first(self):

@@ -7,12 +7,13 @@ session collects its output and writes once a turn.
 """
 
 import asyncio
-import logging
 import socket
+
+from muxtcp.isolation import Sparing
 
 from ._session cimport SessionCore
 
-cdef object logger = logging.getLogger("muxtcp")
+cdef object logger = Sparing("muxtcp")
 
 # Linux numbers where the module `socket` of a supported Python lacks the name.
 cdef object TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if hasattr(socket, "TCP_QUICKACK") else None)

@@ -7,7 +7,6 @@ loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses 
 
 import asyncio
 from asyncio import current_task
-import logging
 import time
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -20,6 +19,7 @@ from libc.stdint cimport uint32_t
 from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
 )
+from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.sockets import Nobody, unacknowledged
 
 from . cimport _machine
@@ -31,7 +31,7 @@ from ._output cimport BLOCK, CONGESTED, PARTED, PING_SLOT
 from ._table cimport CLOSED, OURS, channel_t
 from ._wakeup cimport Wakeup
 
-cdef object logger = logging.getLogger("muxtcp")
+cdef object logger = Sparing("muxtcp")
 
 cdef enum:
     EVENTS_A_TURN = 4_096           # then others get the loop: at about 100 ns each, half a millisecond
@@ -380,9 +380,7 @@ cdef class SessionCore(ChannelHost):
 
     def _callback_failed(self, Channel channel, error):
         """A listener raised: its channel is reset, and the session goes on."""
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error
-        logger.error("a listener of channel %d (%r) failed", channel.id, channel.name, exc_info=error)
+        callback_failed(self.loop, logger, error, "a listener of channel %d (%r) failed", channel.id, channel.name)
         channel._reset(Code.INTERNAL, "the listener failed")
 
     # Channels
@@ -472,10 +470,7 @@ cdef class SessionCore(ChannelHost):
         self.engine.held_back &= ~<uint32_t>CONGESTED                           # nothing can be written behind our EOF
         self.flush()
         for channel in self.attached():
-            try:
-                (<Channel>channel).fail(exc)
-            except BaseException as error:
-                logger.error("a listener of channel %d failed", channel.id, exc_info=error)
+            (<Channel>channel).fail(exc)
             self.detach(channel)
         self._wake_openers()
         self.tell_progress()

@@ -16,6 +16,7 @@ from muxtcp import (
     ChannelRefused,
     ChannelReset,
     Code,
+    CodecError,
     Config,
     EndOfStream,
     HandshakeError,
@@ -277,9 +278,28 @@ async def test_a_codec_that_raises_tells_its_caller_and_the_channel_goes_on() ->
     async with channels(channel_codec=codecs.json(int)) as (ours, theirs):
         await theirs.send(b"not json")
         await theirs.send(b"7")
-        with pytest.raises(ValueError, match="malformed"):
+        with pytest.raises(CodecError, match="8 bytes that its codec cannot decode: .*malformed") as caught:
             await ours.recv()
+        assert caught.value.message == b"not json"
+        assert isinstance(caught.value.__cause__, ValueError)
         assert await ours.recv() == 7
+
+
+@pytest.mark.parametrize("made", [None, "text", bytearray(b"x")], ids=lambda made: type(made).__name__)
+async def test_a_codec_makes_bytes_and_nothing_else(made: Any) -> None:
+    class Wrong:
+        def encode(self, obj: object) -> Any:
+            return made
+
+        def decode(self, message: bytes) -> object:
+            return message
+
+    async with channels(channel_codec=Wrong()) as (ours, theirs):
+        for send in (ours.send, ours.send_nowait, lambda message: ours.send_many([message])):
+            with pytest.raises(TypeError, match=f"made {type(made).__name__} of a message, not bytes"):
+                await send(1)  # type: ignore[misc]
+        await theirs.send(b"on")
+        assert await ours.recv() == b"on"
 
 
 async def test_an_urgent_message_overtakes_bulk() -> None:

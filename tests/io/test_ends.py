@@ -2,7 +2,7 @@
 
 import pytest
 
-from muxtcp import Channel, ChannelClosed, ChannelReset, EndOfStream, codecs
+from muxtcp import Channel, ChannelClosed, ChannelReset, CodecError, EndOfStream, codecs
 from muxtcp.testing import pair
 
 
@@ -46,7 +46,7 @@ async def test_a_batch_ends_before_the_message_that_its_codec_refuses() -> None:
         await link.client.ping()  # all four are here
         batches = channel.batches()
         assert await anext(batches) == [1, 2]
-        with pytest.raises(ValueError, match="malformed"):
+        with pytest.raises(CodecError, match="malformed"):
             await anext(batches)
         assert await anext(batches) == [3]
         with pytest.raises(StopAsyncIteration):

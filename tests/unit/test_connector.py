@@ -363,7 +363,7 @@ class TestInterruptions:
             raise KeyError(state)
 
         await Rig(FakeSession(), on_state=on_state).connector
-        assert "on_state failed for state 'connected'" in caplog.text
+        assert "on_state failed for state 'connecting'" in caplog.text
 
 
 @pytest.mark.parametrize(

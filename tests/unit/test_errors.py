@@ -12,6 +12,7 @@ from muxtcp.errors import (
     ChannelRefused,
     ChannelReset,
     Code,
+    CodecError,
     EndOfStream,
     HandshakeError,
     LocalProtocolError,
@@ -44,6 +45,9 @@ EXAMPLES = {
     "channel 3 'echo' was reset by this side: CANCELLED (0x2)": ChannelReset(**CHANNEL, code=2, remote=False),
     "channel 3 'echo' was refused by the peer: NOT_FOUND (0x10): no service 'echo'": ChannelRefused(
         **CHANNEL, code=0x10, reason="no service 'echo'"
+    ),
+    "channel 3 'echo' received a message of 2 bytes that its codec cannot decode: ValueError('no')": CodecError(
+        **CHANNEL, message=b"no", cause="ValueError('no')"
     ),
     "message of 5,242,880 bytes is over the peer's max_message of 1,048,576": MessageTooLarge(
         size=5_242_880, limit=1_048_576
