@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fuzz import mutate
 
-from muxtcp import Channel, codecs
+from muxtcp import Channel, CodecError, codecs
 from muxtcp.testing import VirtualClockLoop, pair
 
 
@@ -49,8 +49,8 @@ async def heard(codec: codecs.Codec, messages: list[bytes], *, batch: bool) -> l
             while len(seen) < len(messages):
                 try:
                     seen += await anext(batches) if batch else [await channel.recv()]
-                except ERRORS as error:
-                    seen.append(error)
+                except CodecError as error:
+                    seen.append(error.__cause__)
         assert await p.client.request("again", b"") == messages[0]
     return seen
 
