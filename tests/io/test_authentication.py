@@ -9,7 +9,7 @@ import pytest
 from support import frames
 from support.authority import LOCALHOST, Authority
 from support.frames import PREFACE
-from support.rawpeer import RawPeer
+from support.raw import RawPeer
 from support.resuming import echo, linked, until
 
 import muxtcp

@@ -7,7 +7,8 @@ import socket
 import pytest
 from support import frames
 from support.leftovers import sockets, timers
-from support.rawpeer import RawPeer, facing
+from support.raw import RawPeer
+from support.rawpeer import facing
 
 from muxtcp import SessionLost
 

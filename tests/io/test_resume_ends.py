@@ -5,7 +5,7 @@ import gc
 import math
 
 import pytest
-from support.rawpeer import RawPeer
+from support.raw import RawPeer
 from support.resuming import echo, linked, until
 
 import muxtcp

@@ -1,55 +1,21 @@
 """Resumption against the library, over real connections, by a peer that shares no code with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from support import frames, tickets
 from support.frames import PREFACE, Frame, Kind, Record, Why
-from support.rawpeer import PATIENCE, RawPeer, User
+from support.raw import PATIENCE, RawPeer
+from support.rawpeer import User
+from support.tickets import Account
 
 import muxtcp
 
 NONCE = bytes(range(16))
 WISH = 30_000  # ms
 KEY = b"a key of thirty-one bytes, nice"
-
-
-def size(items: Iterable[Frame]) -> int:
-    """The bytes of frames on the wire."""
-    return sum(len(frames.frame(*item)) for item in items)
-
-
-def sequenced(peer: RawPeer) -> list[bytes]:
-    """What counts of all that it heard over its connection."""
-    return [frames.frame(*item) for item in peer.heard if item.channel]
-
-
-class Account:
-    """What a raw peer counts of one session, over all its connections."""
-
-    def __init__(self) -> None:
-        self.received: list[Frame] = []
-        self.sent: list[bytes] = []
-
-    def takes(self, peer: RawPeer) -> None:
-        """Count what has come over a connection, which is of no more use then."""
-        self.received += [item for item in peer.heard if item.channel]
-        peer.heard.clear()
-
-    @property
-    def position(self) -> tickets.Position:
-        """What RESUME or RESUME_OK tells: we keep all that we ever sent."""
-        return len(self.received), size(self.received), 1
-
-    def before(self, count: int) -> tickets.Position:
-        """The same, as if only the first `count` frames had come."""
-        return count, size(self.received[:count]), 1
-
-    async def send(self, peer: RawPeer, *sequenced: bytes) -> None:
-        self.sent += sequenced
-        await peer.send(*sequenced)
 
 
 def parameters_of(record: Frame) -> bytes:

@@ -2,9 +2,12 @@
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from support import frames
+from support.frames import Frame
+from support.raw import RawPeer
 
 Position = tuple[int, int, int]  # frames, bytes, oldest
 
@@ -99,3 +102,42 @@ class Ticket:
         mac = sha256(self.secret, b"RESUME_OK" + self.question + said)
         self.answer = said + mac
         return frames.resume_ok(said, mac)
+
+
+# --- what was counted -------------------------------------------------------------------------------------------------
+
+
+def size(items: Iterable[Frame]) -> int:
+    """The bytes of frames on the wire."""
+    return sum(len(frames.frame(*item)) for item in items)
+
+
+def sequenced(peer: RawPeer) -> list[bytes]:
+    """What counts of all that it heard over its connection."""
+    return [frames.frame(*item) for item in peer.heard if item.channel]
+
+
+class Account:
+    """What a raw peer counts of one session, over all its connections."""
+
+    def __init__(self) -> None:
+        self.received: list[Frame] = []
+        self.sent: list[bytes] = []
+
+    def takes(self, peer: RawPeer) -> None:
+        """Count what has come over a connection, which is of no more use then."""
+        self.received += [item for item in peer.heard if item.channel]
+        peer.heard.clear()
+
+    @property
+    def position(self) -> Position:
+        """What RESUME or RESUME_OK tells: we keep all that we ever sent."""
+        return len(self.received), size(self.received), 1
+
+    def before(self, count: int) -> Position:
+        """The same, as if only the first `count` frames had come."""
+        return count, size(self.received[:count]), 1
+
+    async def send(self, peer: RawPeer, *sequenced: bytes) -> None:
+        self.sent += sequenced
+        await peer.send(*sequenced)
