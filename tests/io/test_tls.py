@@ -1,5 +1,6 @@
 """TLS: what fails says why, in the same words at both ends; and whom a certificate names."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -175,6 +176,19 @@ async def test_who_stays_after_an_alert_holds_nothing_up(authority: Authority, m
             assert peer.recv(100) == tls.UNEXPECTED_MESSAGE
             assert peer.recv(100) == b""
     assert sockets() == before
+
+
+async def test_who_waits_for_the_end_after_an_alert_sees_it(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "LAST_WORDS", 3_600.0)
+    theirs = authority.server(authority.issue("server", hosts=LOCALHOST))
+    async with serve(None, "127.0.0.1", 0, ssl=theirs) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await reader.read() == tls.UNEXPECTED_MESSAGE
+        writer.close()
+        await until(lambda: server.counters["tls_plain_peer"] == 1 and not server._handshakes)
 
 
 # What ssl=True means
