@@ -154,7 +154,7 @@ cdef class Channel(Inbox):
     cdef int fail(self, exc) except -1:
         """The channel is over by a reset or by the end of the session."""
         if self.failure is None and self.state != NULL:
-            self.failure = exc
+            self.failure = self.own(exc)
             self.tell_closed(exc)
         return 0
 
@@ -349,7 +349,9 @@ cdef class Channel(Inbox):
         self.let_go()
         self.clear()
         if self.failure is None:
-            self.failure = ChannelReset(channel_id=self.id, name=self.name, code=code, reason=reason, remote=False)
+            self.failure = self.own(
+                ChannelReset(channel_id=self.id, name=self.name, code=code, reason=reason, remote=False)
+            )
             self.tell_closed(self.failure)
 
     async def refuse(self, code=Code.NOT_FOUND, str reason=""):

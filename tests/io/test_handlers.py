@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from muxtcp import Channel, ChannelReset, Code, EndOfStream, Session, SessionClosed, connect, serve
+from muxtcp import Channel, ChannelListener, ChannelReset, Code, EndOfStream, Session, SessionClosed, connect, serve
 from muxtcp.session import Handler
 from muxtcp.testing import pair
 
@@ -211,5 +211,32 @@ async def test_a_handler_of_several_tasks_may_end_by_its_channel(end: str, caplo
         else:
             p.link.cut()
         await ended
+        await asyncio.sleep(0)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_handler_may_raise_what_its_listener_was_told(side: str, caplog: pytest.LogCaptureFixture) -> None:
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    class Wait(ChannelListener):
+        def on_closed(self, channel: Channel, exc: Exception | None) -> None:
+            assert exc is channel.exception
+            ended.set_exception(exc)
+
+    async def handler(channel: Channel) -> None:
+        channel.listen(Wait())
+        await channel.send(b"listening")
+        if side == "server":
+            await channel.reset()
+        await ended
+
+    async with pair(handler) as p:
+        channel = await p.client.open("told")
+        await channel.recv()
+        if side == "client":
+            await channel.reset()
+        with pytest.raises(ChannelReset):
+            await ended
         await asyncio.sleep(0)
     assert caplog.text == ""
