@@ -96,6 +96,8 @@ class Pipe:
 
     def _send(self) -> None:
         while self._buffer and (room := self._socket_buffer - self._in_flight) > 0:
+            if room < min(len(self._buffer[0]), _SEGMENT) and self._in_flight:
+                break  # as TCP: who fills each small gap is soon left with small gaps only
             piece = self._buffer.popleft()
             size = min(len(piece), room, self._segment)
             if size < len(piece):
