@@ -1,6 +1,9 @@
 """Fuzz one target: `python tests/fuzz stream --seconds 60`; see docs/testing.md."""
 
 import argparse
+import itertools
+import math
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -8,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.driver import NAMES, Finding, Target, by_chance, explain, guided, keep, run
+from fuzz.driver import NAMES, Last, Target, by_chance, guided, keep, run
 
 
 def arguments() -> argparse.Namespace:
@@ -24,25 +27,35 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def fuzz(options: argparse.Namespace, last: Last) -> None:
+    target, began = Target(options.target), time.monotonic()
+    inputs = by_chance(target, target.inputs(options.corpus), options.seed)
+    until = began + options.seconds if options.runs is None else math.inf
+    runs = run(target, itertools.islice(inputs, options.runs), last, until)
+    taken = time.monotonic() - began
+    print(f"{target.name}: {runs:,} runs in {taken:.0f} s, {runs / taken:,.0f} a second, no finding")
+
+
 def main() -> int:
     options = arguments()
     if options.guided:
-        length = f"-runs={options.runs}" if options.runs else f"-max_total_time={options.seconds:.0f}"
+        length = f"-max_total_time={options.seconds:.0f}" if options.runs is None else f"-runs={options.runs}"
         guided(options.target, options.corpus, [length, f"-artifact_prefix={options.findings}/"], options.seed)
-    target = Target(options.target)
     if options.reproduce is not None:
-        return 0 if explain(target, options.reproduce.read_bytes()) else 1
-    began = time.monotonic()
-    until = None if options.runs else began + options.seconds
-    try:
-        runs = run(target, by_chance(target, target.inputs(options.corpus), options.seed), options.runs, until)
-    except Finding as finding:
-        path = keep(finding, options.findings)
-        print(f"{finding}\nto see it again: python tests/fuzz {target.name} --reproduce {path}", file=sys.stderr)
-        raise
-    taken = time.monotonic() - began
-    print(f"{target.name}: {runs:,} runs in {taken:.0f} s, {runs / taken:,.0f} a second, no finding")
-    return 0
+        Target(options.target).one(options.reproduce.read_bytes())
+        return 0
+    last = Last()
+    process = multiprocessing.get_context("fork").Process(target=fuzz, args=(options, last))
+    process.start()
+    process.join()
+    if process.exitcode == 0:
+        return 0
+    print(
+        f"{options.target} does not pass {len(last.data):,} bytes, which begin {last.data[:500].hex()}", file=sys.stderr
+    )
+    path = keep(last.data, options.findings)
+    print(f"to see it again: python tests/fuzz {options.target} --reproduce {path}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

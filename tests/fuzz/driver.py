@@ -1,13 +1,13 @@
 """Runs a target on one input after the other: guided by coverage where atheris is installed, else by chance alone."""
 
-import itertools
+import math
 import random
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from importlib import import_module
+from mmap import mmap
 from pathlib import Path
 
 from fuzz.mutate import LONGEST, Mutator
@@ -32,12 +32,18 @@ class Target:
         return [*self.seeds(), *(path.read_bytes() for path in sorted(kept.glob("*")))]
 
 
-class Finding(Exception):
-    """An input that the target does not pass."""
+class Last:
+    """The input that runs now, where another process sees it: a sanitizer ends the one that it finds something in."""
 
-    def __init__(self, name: str, data: bytes, run: int) -> None:
-        super().__init__(f"run {run} of {name}, {len(data)} bytes: {data[:40].hex(' ')}")
-        self.data, self.run = data, run
+    def __init__(self) -> None:
+        self.place = mmap(-1, 4 + LONGEST)
+
+    def note(self, data: bytes) -> None:
+        self.place[: 4 + len(data)] = len(data).to_bytes(4) + data
+
+    @property
+    def data(self) -> bytes:
+        return self.place[4 : 4 + int.from_bytes(self.place[:4])]
 
 
 def by_chance(target: Target, inputs: list[bytes], seed: int) -> Iterator[bytes]:
@@ -52,31 +58,29 @@ def by_chance(target: Target, inputs: list[bytes], seed: int) -> Iterator[bytes]
         yield last
 
 
-def run(target: Target, inputs: Iterator[bytes], most: int | None = None, until: float | None = None) -> int:
-    """How many runs there were; raises `Finding`.
+def run(target: Target, inputs: Iterable[bytes], last: Last, until: float = math.inf) -> int:
+    """How many runs there were.
 
     Args:
         target: what runs.
         inputs: one for each run.
-        most: runs; None: as long as there are inputs.
+        last: is told of each before it runs.
         until: of `time.monotonic()`; looked at every 100 runs.
     """
     number = 0
-    for number, data in enumerate(itertools.islice(inputs, most), 1):
-        try:
-            target.one(data)
-        except Exception as error:
-            raise Finding(target.name, data, number) from error
-        if until is not None and number % 100 == 0 and time.monotonic() > until:
+    for number, data in enumerate(inputs, 1):
+        last.note(data)
+        target.one(data)
+        if number % 100 == 0 and time.monotonic() > until:
             break
     return number
 
 
-def keep(finding: Finding, folder: Path) -> Path:
-    """Write the input down, named by what it holds."""
+def keep(data: bytes, folder: Path) -> Path:
+    """Write an input down, named by what it holds."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"crash-{sha256(finding.data).hexdigest()[:16]}"
-    path.write_bytes(finding.data)
+    path = folder / sha256(data).hexdigest()[:16]
+    path.write_bytes(data)
     return path
 
 
@@ -91,9 +95,8 @@ def guided(name: str, corpus: Path, arguments: list[str], seed: int) -> None:
         target = Target(name)
     chance = random.Random(seed)
     inputs = target.inputs()
-    corpus.mkdir(parents=True, exist_ok=True)
     for data in inputs:
-        (corpus / sha256(data).hexdigest()[:16]).write_bytes(data)
+        keep(data, corpus)
 
     def change(data: bytes, most: int, seed: int) -> bytes:
         chance.seed(seed)
@@ -104,13 +107,3 @@ def guided(name: str, corpus: Path, arguments: list[str], seed: int) -> None:
     options = [f"-max_len={LONGEST}", f"-seed={seed}", *arguments, str(corpus)]
     atheris.Setup([sys.argv[0], *options], target.one, custom_mutator=change)
     atheris.Fuzz()
-
-
-def explain(target: Target, data: bytes) -> bool:
-    """Run one input and print what comes of it; whether it passed."""
-    try:
-        target.one(data)
-    except Exception:
-        traceback.print_exc()
-        return False
-    return True

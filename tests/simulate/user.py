@@ -46,6 +46,7 @@ class Side:
     """The user of one side, and what lasts of its session: the engine and the ticket."""
 
     ticket: Ticket
+    certificate_identity = None
 
     def __init__(self, world: "World", *, client: bool, **options: Any) -> None:
         self.world = world

@@ -97,6 +97,7 @@ class Side:
     """What lasts of a session at one side."""
 
     ticket: Ticket
+    certificate_identity = None
 
     def __init__(self, **options: Any) -> None:
         self.engine = Engine(**options)

@@ -7,6 +7,7 @@ are cut the engine reports the same; it writes whole frames, and reports no mess
 import random
 from collections.abc import Iterator
 from enum import IntFlag
+from functools import cache
 
 from fuzz import mutate, vectors
 from support import frames
@@ -44,14 +45,13 @@ class Ear:
         self.events: list[Event] = []
         self.closed = False
         if Setup.UP in setup:
-            self.feed(PREFACE + greeting(client=client, resumable=Setup.RESUMABLE in setup))
+            self.feed(greeting(client=client, resumable=Setup.RESUMABLE in setup))
             self.act()
 
     def act(self) -> None:
         engine, client = self.engine, Setup.CLIENT in self.setup
         if Setup.THEIRS in self.setup:
-            for index, mode in enumerate(frames.MODES):
-                self.feed(frames.open((2 if client else 1) + 2 * index, "theirs", mode=mode))
+            self.feed(opened(client=client))
         if Setup.OURS in self.setup:
             ours = [engine.open("ours", mode=mode) for mode in ("rw", "w")]
             for channel in ours:
@@ -108,11 +108,18 @@ def written(engine: Engine) -> bytes:
     return b"".join(iter(engine.data_to_send, b""))
 
 
+@cache
 def greeting(*, client: bool, resumable: bool) -> bytes:
     """What an engine of this role has to hear first."""
-    if client:
-        return frames.welcome(resume=30_000, ticket=TICKET, replay_limit=2**20) if resumable else frames.welcome()
-    return frames.hello(resume=30_000, ticket=NONCE, replay_limit=2**20) if resumable else frames.hello()
+    build, ticket = (frames.welcome, TICKET) if client else (frames.hello, NONCE)
+    return PREFACE + (build(resume=30_000, ticket=ticket, replay_limit=2**20) if resumable else build())
+
+
+@cache
+def opened(*, client: bool) -> bytes:
+    """Channels for an engine of this role, one of each mode."""
+    first = 2 if client else 1
+    return b"".join(frames.open(first + 2 * index, "theirs", mode=mode) for index, mode in enumerate(frames.MODES))
 
 
 def one(data: bytes) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fuzz import mutate, vectors
 from fuzz.targets.stream import greeting
 from support import frames
-from support.frames import PREFACE, Code, Kind, NeedMore, Violation
+from support.frames import Code, Kind, NeedMore, Violation
 from support.strategies import SMALL
 
 from muxtcp import _wire
@@ -52,7 +52,7 @@ def is_text(data: bytes) -> bool:
 def header(data: bytes, *, client: bool) -> None:
     """The verdict after each byte is that of the plain reader on the bytes up to there."""
     engine = Engine(client=client, **SMALL)
-    engine.receive_data(PREFACE + greeting(client=client, resumable=False), 0.0)
+    engine.receive_data(greeting(client=client, resumable=False), 0.0)
     engine.next_event()
     if not client:
         engine.accept()
