@@ -50,9 +50,7 @@ def main() -> int:
     process.join()
     if process.exitcode == 0:
         return 0
-    print(
-        f"{options.target} does not pass {len(last.data):,} bytes, which begin {last.data[:500].hex()}", file=sys.stderr
-    )
+    print(f"run {last.number:,} of {options.target} does not pass: {last.data[:500].hex()}", file=sys.stderr)
     path = keep(last.data, options.findings)
     print(f"to see it again: python tests/fuzz {options.target} --reproduce {path}", file=sys.stderr)
     return 1

@@ -9,6 +9,7 @@ from hashlib import sha256
 from importlib import import_module
 from mmap import mmap
 from pathlib import Path
+from struct import Struct
 
 from fuzz.mutate import LONGEST, Mutator
 
@@ -35,15 +36,21 @@ class Target:
 class Last:
     """The input that runs now, where another process sees it: a sanitizer ends the one that it finds something in."""
 
-    def __init__(self) -> None:
-        self.place = mmap(-1, 4 + LONGEST)
+    HEAD = Struct("QQ")  # the number of the run, and the size of the input behind it
 
-    def note(self, data: bytes) -> None:
-        self.place[: 4 + len(data)] = len(data).to_bytes(4) + data
+    def __init__(self) -> None:
+        self.place = mmap(-1, self.HEAD.size + LONGEST)
+
+    def note(self, number: int, data: bytes) -> None:
+        self.place[: self.HEAD.size + len(data)] = self.HEAD.pack(number, len(data)) + data
+
+    @property
+    def number(self) -> int:
+        return self.HEAD.unpack_from(self.place)[0]
 
     @property
     def data(self) -> bytes:
-        return self.place[4 : 4 + int.from_bytes(self.place[:4])]
+        return self.place[self.HEAD.size :][: self.HEAD.unpack_from(self.place)[1]]
 
 
 def by_chance(target: Target, inputs: list[bytes], seed: int) -> Iterator[bytes]:
@@ -69,7 +76,7 @@ def run(target: Target, inputs: Iterable[bytes], last: Last, until: float = math
     """
     number = 0
     for number, data in enumerate(inputs, 1):
-        last.note(data)
+        last.note(number, data)
         target.one(data)
         if number % 100 == 0 and time.monotonic() > until:
             break

@@ -1,14 +1,29 @@
 """What a peer may say after the handshake, rightly or wrongly: frames made by chance."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from support import frames
 from support.frames import Kind, Record
 
 CHANNELS = [1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 2**60 - 2, 2**60 - 1]
-SIZES = [0, 1, 63, 64, 300, 1_023, 1_024, 5_000, 16_383, 16_384, 16_385, 19_936, 20_000]  # around all that decides
+SIZES = [
+    0,
+    1,
+    63,
+    64,
+    300,
+    1_023,
+    1_024,
+    5_000,
+    16_383,
+    16_384,
+    16_385,
+    19_936,
+    20_000,
+    20_001,
+]  # around all that decides
 LIMITS = [0, 1_023, 1_024, 49_152, 98_304, 262_143, 262_144, 262_145, 300_000, 600_000, 2**30, 2**53, 2**53 + 1]
 NUMBERS = [0, 1, 2, 3, 4, 7, 16, 127, 128, 255, 256, 300, 16_383, 16_384, 2**32, 2**53, 2**53 + 1, 2**62, 2**63 - 1]
 TEXTS = ["", "a", "é" * 3, "x" * 127, "x" * 128, "x" * 255, "x" * 256, "\U0001f600"]
@@ -30,9 +45,9 @@ def opening(chance: random.Random) -> dict[str, Any]:
     }
 
 
-def said(kind: Kind, chance: random.Random) -> bytes:
-    """A frame of this kind on some channel."""
-    channel, number = chance.choice(CHANNELS), chance.choice(NUMBERS)
+def said(kind: Kind, chance: random.Random, channels: Sequence[int] = CHANNELS) -> bytes:
+    """A frame of this kind on one of these channels."""
+    channel, number = chance.choice(channels), chance.choice(NUMBERS)
     match kind:
         case Kind.OPEN:
             return frames.open(channel, **opening(chance))

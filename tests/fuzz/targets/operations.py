@@ -21,6 +21,7 @@ from support.strategies import SMALL, message
 from muxtcp.errors import LocalProtocolError, MessageTooLarge
 
 STEPS = 150
+USUAL = [Kind.DATA, Kind.PART, Kind.CREDIT, Kind.FINISH, Kind.FINISH, Kind.RESET, Kind.BLOCKED]
 FREE = {EventKind.WRITABLE, EventKind.CAN_OPEN}
 LIMITS = {Code.CREDIT_EXCEEDED, Code.TOO_MANY_CHANNELS, Code.LIMIT_OVERFLOW}  # what depends on the limits we announced
 FILLER = bytes(SMALL["max_frame"] + 16)  # completes a frame that is cut short
@@ -94,7 +95,6 @@ class Comparison:
         self.engine = Subject("engine", client=self.client)
         self.models = [Subject("model", client=self.client, form_first=first) for first in (False, True)]
         self.next_theirs = 2 if self.client else 1
-        self.opened = 0
         self.open_to_interpretation = False
 
     def run(self) -> None:
@@ -107,15 +107,17 @@ class Comparison:
 
     def step(self) -> None:
         chance = self.chance
-        match chance.choice(["open", "data", "data", "frame", "frame", "mangled", "command", "command", "command"]):
+        match chance.choice(["open", "data", "data", "known", "known", "frame", "mangled", *3 * ["command"]]):
             case "open":
                 self.feed(frames.open(self.next_theirs, **speech.opening(chance)))
                 self.next_theirs += 2
             case "data":
-                channel = chance.choice([max(self.next_theirs - 2, 1), *range(1, 9)])
+                channel = chance.choice(self.channels)
                 size, fragments = chance.choice(speech.SIZES), chance.choice([1_024, 3_000, 16_384])
                 for frame in message(channel, bytes(size), fragments):
                     self.feed(frame)
+            case "known":
+                self.feed(speech.said(chance.choice(USUAL), chance, self.channels))
             case "frame":
                 self.feed(speech.any_frame(chance))
             case "mangled":
@@ -124,6 +126,11 @@ class Comparison:
                 self.feed(bytes(frame))
             case _:
                 self.command()
+
+    @property
+    def channels(self) -> list[int]:
+        """The first of either side's, and the peer's newest."""
+        return [1, 2, 3, 4, max(self.next_theirs - 2, 1)]
 
     def feed(self, data: bytes) -> None:
         if self.engine.closed or self.open_to_interpretation:
@@ -135,7 +142,7 @@ class Comparison:
 
     def command(self) -> None:
         chance = self.chance
-        channel = chance.choice(range(1, 9))
+        channel = chance.choice(self.channels)
         code = chance.choice([0, 2, 0x10, 0x1000])
         commands: list[tuple[Any, ...]] = [
             ("open", "ours", None, chance.choice(frames.MODES)),
