@@ -82,7 +82,7 @@ def main() -> int:
         try:
             results, seconds = asyncio.run(play_all(it, plays, verbose=given.verbose))
         except (OSError, EOFError, Gone, TimeoutError) as error:
-            print(f"{it.title}: {error or type(error).__name__}", file=sys.stderr)
+            print(f"{it.title}: {str(error) or type(error).__name__}", file=sys.stderr)
             return 2
         show(results, it.title, seconds)
         lines.append(report.summary(it.title, results, seconds))

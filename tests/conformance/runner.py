@@ -20,6 +20,7 @@ from support.frames import Violation
 SUBJECT = Path(__file__).with_name("subject.py")
 QUIET = 0.05  # seconds without a byte that count as silence
 LONGEST = 30.0  # seconds for one play
+START = 30.0  # seconds for a client to come after its start
 
 
 class Tried(NamedTuple):
@@ -82,7 +83,8 @@ async def _dialled(listen: str, command: str | None, **how: Any) -> AsyncIterato
         starting.append(asyncio.ensure_future(asyncio.create_subprocess_exec(*words)))
 
     try:
-        async with client_stand(host, int(port), started, quiet=QUIET, **how) as stand:
+        wait = START if command else None
+        async with client_stand(host, int(port), started, wait=wait, quiet=QUIET, **how) as stand:
             yield stand
     finally:
         for process in starting:
@@ -129,6 +131,8 @@ async def tried(play: Play, stand: Stand) -> Result:
             return failed(play, it, "something more", "the end of the stream")
         except (TimeoutError, Gone, Refusal, OSError, AssertionError) as error:
             return failed(play, it, "something else", f"{type(error).__name__} {error}".strip())
+        except (LookupError, ValueError) as error:  # a play took an answer apart that has another form
+            return failed(play, it, "an answer of another form", repr(error))
         return Result(play, "pass", notes=it.notes)
 
 

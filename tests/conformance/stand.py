@@ -162,11 +162,12 @@ async def client_stand(
     port: int,
     started: Callable[[str, int], object],
     *,
+    wait: float | None = PATIENCE,
     strict: bool = True,
     quiet: float = 0.0,
     patience: float = PATIENCE,
 ) -> AsyncIterator[Stand]:
-    """A stand for a client, which dials once `started` was called with host and port."""
+    """A stand for a client, which dials once `started` was called with host and port; it may `wait` so many seconds."""
     stand = Stand("client", strict=strict, quiet=quiet, patience=patience)
     stand.host = host
     come: asyncio.Future[RawPeer] = asyncio.get_running_loop().create_future()
@@ -180,7 +181,7 @@ async def client_stand(
     listener = await asyncio.start_server(accept, host, port)
     try:
         started(host, listener.sockets[0].getsockname()[1])
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(wait):
             stand.control = Control(await come)
         await stand.control.begin()
         try:

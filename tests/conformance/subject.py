@@ -267,7 +267,7 @@ async def main(arguments: argparse.Namespace) -> None:
         await asyncio.get_running_loop().create_future()
 
 
-if __name__ == "__main__":
+def cli() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT")
@@ -276,3 +276,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     with runner(given.loop) as loop:
         loop.run(main(given))
+
+
+if __name__ == "__main__":
+    cli()
