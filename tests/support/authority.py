@@ -16,6 +16,19 @@ from cryptography.x509.oid import NameOID
 
 LOCALHOST = ("localhost", "127.0.0.1")
 DAY = timedelta(days=1)
+SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+Key = ec.EllipticCurvePrivateKey
 
 
 @dataclass
@@ -30,9 +43,8 @@ class Authority:
     def certificate(self) -> Path:
         """For `cafile=`."""
         path = self.folder / f"{self.name}.pem"
-        own = _builder(self.name, self.name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), True
-        )
+        own = _builder(self.name, self.name, self._key, issuer_key=self._key)
+        own = own.add_extension(x509.BasicConstraints(ca=True, path_length=0), True).add_extension(SIGNS, True)
         path.write_bytes(_pem(own.sign(self._key, hashes.SHA256())))
         return path
 
@@ -48,14 +60,15 @@ class Authority:
         """A certificate and its key in one file: for a common name, for hosts and URIs, until so many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         others = [*map(x509.UniformResourceIdentifier, uris), *map(_host, hosts)]
-        builder = _builder(name, name if self_signed else self.name, key, days=days)
+        issuer, issuer_key = (name, key) if self_signed else (self.name, self._key)
+        builder = _builder(name, issuer, key, issuer_key=issuer_key, days=days)
         if others:
             builder = builder.add_extension(x509.SubjectAlternativeName(others), False)
         path = self.folder / f"{self.name}, {name}, {days}, {self_signed}.pem"
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        path.write_bytes(_pem(builder.sign(key if self_signed else self._key, hashes.SHA256())) + private)
+        path.write_bytes(_pem(builder.sign(issuer_key, hashes.SHA256())) + private)
         return path
 
     # What the two sides of a connection use
@@ -91,7 +104,8 @@ def _host(name: str) -> x509.GeneralName:
     return x509.IPAddress(IPv4Address(name)) if name[0].isdigit() else x509.DNSName(name)
 
 
-def _builder(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
+def _builder(name: str, issuer: str, key: Key, *, issuer_key: Key, days: int = 1) -> x509.CertificateBuilder:
+    """With the extensions without which newer Pythons trust nobody."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -101,6 +115,8 @@ def _builder(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, days: int 
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - 10 * DAY)
         .not_valid_after(now + days * DAY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
     )
 
 
