@@ -8,7 +8,7 @@ from muxtcp.authentication import Token
 from muxtcp.errors import Code, HandshakeError, SessionLost
 from muxtcp.session import Session
 from muxtcp.sockets import Address, dial
-from muxtcp.tls import attach, explained, finding, refusal
+from muxtcp.tls import StandIn, attach, explained, finding, refusal
 
 TRY_LATER = {Code.BUSY, Code.LIMITS, Code.SHUTDOWN, Code.HANDSHAKE_TIMEOUT}  # refusals that pass by themselves
 
@@ -32,7 +32,7 @@ async def attempt(
     target: Address,
     new_session: Callable[..., Session],
     token: Token,
-    ssl: tls.SSLContext | None,
+    ssl: StandIn | None,
     server_hostname: str,
     connect_timeout: float,
     *,

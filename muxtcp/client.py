@@ -23,7 +23,7 @@ from muxtcp.lasting import Lasting
 from muxtcp.resumption import Failed, Why, check_key
 from muxtcp.session import Handler, Session
 from muxtcp.sockets import Address
-from muxtcp.tls import client_context
+from muxtcp.tls import StandIn, client_context
 
 logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
@@ -155,6 +155,7 @@ def connect(
     server_hostname = server_hostname or target.host or ""
     if context is not None and context.check_hostname and not server_hostname:
         raise ValueError("TLS without a host in the address needs server_hostname=, the name in the certificate")
+    stand_in = None if context is None else StandIn(context)
     if sock is not None and resume is not None:
         raise ValueError("sock= is good for one connection: it goes with no resume=")
     if resume is not None and not 0 < resume <= LONGEST_WISH:
@@ -173,7 +174,7 @@ def connect(
         psk=None if psk is None else Secret(psk),
     )
     return Connector(
-        partial(attempt, target, new_session, Token(auth), context, server_hostname, connect_timeout),
+        partial(attempt, target, new_session, Token(auth), stand_in, server_hostname, connect_timeout),
         Policy(
             persistent=bool(backoff or max_attempts or max_elapsed),
             backoff=backoff or exponential(0.1, 10.0),

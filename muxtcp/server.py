@@ -24,7 +24,7 @@ from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta
 from muxtcp.sockets import Address, listen, url
-from muxtcp.tls import explained, finding, receive
+from muxtcp.tls import StandIn, explained, finding, receive
 
 logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
@@ -135,7 +135,7 @@ def serve(
         ),
         admission=admission,
         parking=parking,
-        ssl=ssl,
+        ssl=None if ssl is None else StandIn(ssl),
         config=config,
         signals=signals,
         drain_timeout=drain_timeout,
@@ -161,7 +161,7 @@ class Server:
         new_session: Callable[[], Session],
         admission: Admission,
         parking: Parking,
-        ssl: tls.SSLContext | None,
+        ssl: StandIn | None,
         config: Config,
         signals: bool,
         drain_timeout: float,

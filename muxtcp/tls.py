@@ -132,18 +132,18 @@ def explained(error: ssl.SSLError, what: str, *, client: bool) -> ssl.SSLError:
 # Connections
 
 
-async def attach(sock: socket.socket, factory: Factory, context: ssl.SSLContext | None, server_hostname: str) -> None:
+async def attach(sock: socket.socket, factory: Factory, context: "StandIn | None", server_hostname: str) -> None:
     """Give a connected socket, through TLS if there is a context, to a client's protocol; close it when that fails."""
     loop = asyncio.get_running_loop()
     create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
-    async with _closing(sock), _telling(sock, context) as ours:
-        await create(factory, sock=sock, ssl=ours, server_hostname=server_hostname if context else None)
+    async with _closing(sock), _telling(sock, context):
+        await create(factory, sock=sock, ssl=context, server_hostname=server_hostname if context else None)
 
 
-async def receive(sock: socket.socket, factory: Factory, context: ssl.SSLContext | None) -> None:
+async def receive(sock: socket.socket, factory: Factory, context: "StandIn | None") -> None:
     """The same for an accepted socket and a server's protocol."""
-    async with _closing(sock), _telling(sock, context) as ours:
-        await asyncio.get_running_loop().connect_accepted_socket(factory, sock, ssl=ours)
+    async with _closing(sock), _telling(sock, context):
+        await asyncio.get_running_loop().connect_accepted_socket(factory, sock, ssl=context)
 
 
 @asynccontextmanager
@@ -156,21 +156,21 @@ async def _closing(sock: socket.socket) -> AsyncIterator[None]:
             raise ConnectionResetError(
                 errno.ECONNRESET, "the peer closed the connection in the TLS handshake"
             ) from error
-        raise error
+        raise
 
 
 @asynccontextmanager
-async def _telling(sock: socket.socket, context: ssl.SSLContext | None) -> AsyncIterator[ssl.SSLContext | None]:
-    """A context for one handshake, in place of the given one: if it fails, the peer is told."""
+async def _telling(sock: socket.socket, context: "StandIn | None") -> AsyncIterator[None]:
+    """If the TLS handshake inside fails, the peer is told."""
     if context is None:
-        yield None
+        yield
         return
-    stand_in = StandIn(context)
     with sock.dup() as line:  # the loop has closed its own before the failure is known here
         try:
-            yield stand_in
+            yield
         except ssl.SSLError as error:
-            if alert := stand_in.alert or (UNEXPECTED_MESSAGE if REASONS.get(_reason(error)) is NO_TLS else b""):
+            plain = UNEXPECTED_MESSAGE if REASONS.get(_reason(error)) is NO_TLS else b""
+            if alert := getattr(error, "alert", b"") or plain:
                 await _say(line, alert)
             raise
 
@@ -188,12 +188,11 @@ async def _say(line: socket.socket, alert: bytes) -> None:
 
 
 class StandIn(ssl.SSLContext):
-    """Does what another context does, for one handshake, and keeps the alert with which that fails.
+    """Does what another context does, and puts the alert of a handshake that fails into the error, as `alert`.
 
-    The loops call `wrap_bio` and then `do_handshake`; when that raises they throw away what it has written.
+    The loops call `wrap_bio` and then `do_handshake`; when that raises they throw away what it has written. One of
+    these serves all connections: making a context takes half a millisecond.
     """
-
-    alert = b""
 
     def __new__(cls, context: ssl.SSLContext) -> "StandIn":  # noqa: D102
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
@@ -205,16 +204,17 @@ class StandIn(ssl.SSLContext):
         """The other context's object, whose handshake is watched."""
         wrapped = self._context.wrap_bio(incoming, outgoing, *args, **options)
         handshake = WeakMethod(wrapped.do_handshake)  # or it would hold itself
-        wrapped.do_handshake = partial(self._do_handshake, handshake, outgoing)  # type: ignore[method-assign]
+        wrapped.do_handshake = partial(_shake_hands, handshake, outgoing)  # type: ignore[method-assign]
         return wrapped
 
-    def _do_handshake(self, handshake: WeakMethod[Callable[[], None]], outgoing: ssl.MemoryBIO) -> None:
-        method = handshake()
-        assert method is not None
-        try:
-            method()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError:
-            self.alert = outgoing.read()
-            raise
+
+def _shake_hands(method: WeakMethod[Callable[[], None]], outgoing: ssl.MemoryBIO) -> None:
+    do_handshake = method()
+    assert do_handshake is not None
+    try:
+        do_handshake()
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        raise
+    except ssl.SSLError as error:
+        error.alert = outgoing.read()  # type: ignore[attr-defined]
+        raise

@@ -299,7 +299,7 @@ async def test_who_has_stolen_a_ticket_disturbs_nobody(authority: Authority) -> 
             return Session(client=True, resume=30.0, **resumption)  # type: ignore[arg-type]
 
         with pytest.raises(Failed) as refused:
-            await attempt(place, new_session, Token(b""), thief, "localhost", 10.0, guest_of=link.client)
+            await attempt(place, new_session, Token(b""), tls.StandIn(thief), "localhost", 10.0, guest_of=link.client)
         assert refused.value.why is Why.OTHER_IDENTITY
         assert link.server.counters["resume_other_identity"] == 1
         assert await link.client.request("echo", b"still here") == b"still here"
