@@ -1,6 +1,7 @@
 """Prose does not lie: code in the README runs and prints what it says, and files that are named exist."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,21 +35,34 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
-def listings() -> list[tuple[str, str]]:
-    """Each Python listing of the README that says what it prints: the code, and the expected output after it."""
-    text = (ROOT / "README.md").read_text()
+def listings(page: str) -> list[tuple[str, str]]:
+    """Each Python listing of a page that says what it prints: the code, and the expected output after it."""
+    text = (ROOT / page).read_text()
     return re.findall(r"```python\n(.*?)```\n+It prints:\n+```text\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_readme_has_an_example_that_prints() -> None:
-    assert listings()
-
-
-@pytest.mark.parametrize(("code", "expected"), listings())
-def test_readme_code_runs_as_printed(code: str, expected: str, tmp_path: Path) -> None:
-    script = tmp_path / "example.py"
+def runs_as_printed(code: str, expected: str, folder: Path) -> None:
+    script = folder / "example.py"
     script.write_text(code)
     done = subprocess.run(
-        [sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", script], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stderr, done.stdout) == ("", expected)
+
+
+def test_the_pages_have_examples_that_print() -> None:
+    assert (len(listings("README.md")), len(listings("docs/SECURITY.md"))) == (1, 2)
+
+
+@pytest.mark.parametrize(("code", "expected"), listings("README.md"))
+def test_readme_code_runs_as_printed(code: str, expected: str, tmp_path: Path) -> None:
+    runs_as_printed(code, expected, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_security_code_runs_as_printed(tmp_path: Path) -> None:
+    """Its certificates are made by the commands that it gives."""
+    [commands] = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "SECURITY.md").read_text(), re.DOTALL)
+    subprocess.run(["sh", "-e", "-c", commands], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    for code, expected in listings("docs/SECURITY.md"):
+        runs_as_printed(code, expected, tmp_path)

@@ -2,8 +2,10 @@
 
 import contextlib
 import gc
+import re
 import ssl
 import weakref
+from pathlib import Path
 
 import pytest
 from support.tls import client_context, server_context
@@ -20,34 +22,42 @@ def error(reason: str | None = None, verify_code: int | None = None) -> ssl.SSLE
     return made
 
 
-@pytest.mark.parametrize(
-    ("reason", "verify_code", "on_client", "on_server"),
-    [
-        ("CERTIFICATE_VERIFY_FAILED", 10, "server_certificate_expired", "client_certificate_expired"),
-        ("CERTIFICATE_VERIFY_FAILED", 62, "server_certificate_wrong_host", "client_certificate_wrong_host"),
-        ("CERTIFICATE_VERIFY_FAILED", 20, "server_certificate_untrusted", "client_certificate_untrusted"),
-        ("CERTIFICATE_VERIFY_FAILED", 9, "server_certificate_invalid", "client_certificate_invalid"),
-        ("PEER_DID_NOT_RETURN_A_CERTIFICATE", None, "server_certificate_missing", "client_certificate_missing"),
-        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", None, "client_certificate_missing", "server_certificate_missing"),
-        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", None, "client_certificate_expired", "server_certificate_expired"),
-        ("TLSV1_ALERT_UNKNOWN_CA", None, "client_certificate_untrusted", "server_certificate_untrusted"),
-        ("SSLV3_ALERT_BAD_CERTIFICATE", None, "client_certificate_rejected", "server_certificate_rejected"),
-        ("SSLV3_ALERT_CERTIFICATE_REVOKED", None, "client_certificate_rejected", "server_certificate_rejected"),
-        ("UNSUPPORTED_PROTOCOL", None, "no_common_version", "no_common_version"),
-        ("TLSV1_ALERT_PROTOCOL_VERSION", None, "no_common_version", "no_common_version"),
-        ("NO_SHARED_CIPHER", None, "no_common_cipher", "no_common_cipher"),
-        ("SSLV3_ALERT_HANDSHAKE_FAILURE", None, "no_common_cipher", "no_common_cipher"),
-        ("WRONG_VERSION_NUMBER", None, "plain_peer", "plain_peer"),
-        ("HTTP_REQUEST", None, "plain_peer", "plain_peer"),
-        ("TLSV1_ALERT_INTERNAL_ERROR", None, "failed", "failed"),
-        ("SOMETHING_NEW", None, "failed", "failed"),
-        (None, None, "failed", "failed"),
-    ],
-)
+FINDINGS = [
+    ("CERTIFICATE_VERIFY_FAILED", 10, "server_certificate_expired", "client_certificate_expired"),
+    ("CERTIFICATE_VERIFY_FAILED", 62, "server_certificate_wrong_host", "client_certificate_wrong_host"),
+    ("CERTIFICATE_VERIFY_FAILED", 20, "server_certificate_untrusted", "client_certificate_untrusted"),
+    ("CERTIFICATE_VERIFY_FAILED", 9, "server_certificate_invalid", "client_certificate_invalid"),
+    ("PEER_DID_NOT_RETURN_A_CERTIFICATE", None, "server_certificate_missing", "client_certificate_missing"),
+    ("TLSV13_ALERT_CERTIFICATE_REQUIRED", None, "client_certificate_missing", "server_certificate_missing"),
+    ("SSLV3_ALERT_CERTIFICATE_EXPIRED", None, "client_certificate_expired", "server_certificate_expired"),
+    ("TLSV1_ALERT_UNKNOWN_CA", None, "client_certificate_untrusted", "server_certificate_untrusted"),
+    ("SSLV3_ALERT_BAD_CERTIFICATE", None, "client_certificate_rejected", "server_certificate_rejected"),
+    ("SSLV3_ALERT_CERTIFICATE_REVOKED", None, "client_certificate_rejected", "server_certificate_rejected"),
+    ("UNSUPPORTED_PROTOCOL", None, "no_common_version", "no_common_version"),
+    ("TLSV1_ALERT_PROTOCOL_VERSION", None, "no_common_version", "no_common_version"),
+    ("NO_SHARED_CIPHER", None, "no_common_cipher", "no_common_cipher"),
+    ("SSLV3_ALERT_HANDSHAKE_FAILURE", None, "no_common_cipher", "no_common_cipher"),
+    ("WRONG_VERSION_NUMBER", None, "plain_peer", "plain_peer"),
+    ("HTTP_REQUEST", None, "plain_peer", "plain_peer"),
+    ("TLSV1_ALERT_INTERNAL_ERROR", None, "failed", "failed"),
+    ("SOMETHING_NEW", None, "failed", "failed"),
+    (None, None, "failed", "failed"),
+]
+
+
+@pytest.mark.parametrize(("reason", "verify_code", "on_client", "on_server"), FINDINGS)
 def test_findings(reason: str | None, verify_code: int | None, on_client: str, on_server: str) -> None:
     found = error(reason, verify_code)
     assert (finding(found, client=True).name, finding(found, client=False).name) == (on_client, on_server)
     assert finding(found, client=True).passes is (on_client == "failed")
+
+
+def test_the_page_names_the_counters() -> None:
+    """All that a server can find: it does not look for a host, and its own certificate is never missing."""
+    found = {f"tls_{finding(error(reason, code), client=False).name}" for reason, code, *_ in FINDINGS}
+    impossible = {"tls_client_certificate_wrong_host", "tls_server_certificate_missing"}
+    page = Path(__file__).parents[2] / "docs" / "SECURITY.md"
+    assert set(re.findall(r"`(tls_\w+)`", page.read_text())) == found - impossible
 
 
 def test_an_error_that_openssl_did_not_make() -> None:
