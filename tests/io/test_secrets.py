@@ -1,5 +1,6 @@
 """Tokens, keys and tickets are in no line of any log, and in no repr() of whatever can be reached."""
 
+import contextvars
 import functools
 import gc
 import io
@@ -13,7 +14,8 @@ from support.resuming import echo, until
 from muxtcp import Credentials, HandshakeError, State, StateInfo, connect, constant, serve
 
 TOKEN, PSK = b"the-token-of-alice", b"a-key-that-both-sides-have"
-NOT_ENTERED = (type, types.ModuleType, types.FunctionType, types.FrameType, types.CodeType, logging.Logger)
+CODE = (type, types.ModuleType, types.FunctionType, types.FrameType, types.CoroutineType, types.GeneratorType)
+NOT_ENTERED = (*CODE, contextvars.Context, logging.Logger)  # they lead to all of the program
 RAW = (bytes, bytearray, memoryview, io.BytesIO)  # they are what they are: nobody prints them by accident
 
 
