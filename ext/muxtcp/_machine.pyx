@@ -23,7 +23,7 @@ from ._table cimport (
     AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
     R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
 )
-from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, text_valid
+from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, stranger, text_valid
 
 cdef enum:
     FIRST_ROOM = 1_024              # of the receive buffer: whoever says little costs little
@@ -293,10 +293,7 @@ cdef class Machine(Life):
         if have > PREFACE_SIZE:
             have = PREFACE_SIZE
         if memcmp(self.buffer + self.start, PREFACE_BYTES, have):
-            if first == 0x16 or first == 0x15:                  # how a hello or an alert of TLS begins
-                self.violation(_wire.BAD_PREFACE, "the peer speaks TLS, and this side does not", 0, 0)
-            else:
-                self.violation(_wire.BAD_PREFACE, "the peer does not speak muxtcp", 0, 0)
+            self.violation(_wire.BAD_PREFACE, stranger(first), 0, 0)
             if not self.client and (32 <= first < 127 or first == 10 or first == 13):
                 self.goodbye = SAY_HTTP if spoken >= 4 and self.http() else SAY_TEXT
             return False

@@ -82,6 +82,13 @@ cdef extern from *:
     const char *PREFACE "muxtcp_preface"
 
 
+cdef inline const char *stranger(char first) noexcept nogil:
+    """What is said of a peer that begins with something else than the preface."""
+    if first == 0x16 or first == 0x15:                              # a hello or an alert of TLS
+        return "the peer speaks TLS, and this side does not"
+    return "the peer does not speak muxtcp"
+
+
 cdef inline int varint_size(uint64_t value) noexcept nogil:
     cdef int size = 1
     while value >= 0x80:
