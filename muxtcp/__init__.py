@@ -33,7 +33,7 @@ from muxtcp.errors import (
 )
 from muxtcp.runner import run
 from muxtcp.server import Server, serve
-from muxtcp.session import Channel, ChannelListener, MemoryBudget, Priority, Session
+from muxtcp.session import Channel, ChannelListener, MemoryBudget, Priority, Session, process_budget
 
 __version__ = "0.1.0"
 
@@ -69,6 +69,7 @@ __all__ = [
     "constant",
     "exponential",
     "fibonacci",
+    "process_budget",
     "run",
     "same_secret",
     "serve",

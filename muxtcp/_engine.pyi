@@ -1,5 +1,6 @@
 """Engine: the state machine of one session, without I/O, clock or randomness."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -66,12 +67,20 @@ class Position(NamedTuple):
     oldest: int  # number of the oldest frame that it can still send again
 
 class MemoryBudget:
-    """What all sessions of a process may promise together, in bytes (None: no limit)."""
+    """What all sessions of a process may cost together, in bytes (None: no limit)."""
 
-    def __init__(self, limit: int | None = None) -> None: ...
+    def __init__(self, limit: int | None = None, *, replay_limit: int = 268_435_456) -> None: ...
     limit: int | None
+    replay_limit: int  # of it, for replay logs
     @property
     def used(self) -> int: ...
+    @property
+    def replay_used(self) -> int: ...
+    def over(self, share: float) -> bool: ...  # whether more than this share of the limit is used
+    def call_when_over(
+        self, share: float | None, callback: Callable[[], object]
+    ) -> None: ...  # None: not any more
+    def sound_alarm(self) -> None: ...
 
 class Engine:
     """One session's state machine. Bytes, commands and the time in; bytes and events out.
@@ -104,7 +113,6 @@ class Engine:
         resume_ms: int = 0,  # client: the wish
         ticket: bytes = b"",  # client: of the HELLO
         replay_limit: int = 4_194_304,
-        replay_budget: MemoryBudget | None = None,
         resumption: bytes | None = None,  # client: begin with this RESUME instead of HELLO
     ) -> None: ...
 

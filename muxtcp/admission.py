@@ -1,10 +1,12 @@
 """Admission: whether a client that has said hello may have a session, and as whom."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from muxtcp.authentication import Authenticate, Credentials
+from muxtcp.config import MESSAGE_OVERHEAD
 from muxtcp.errors import Code, HandshakeError
-from muxtcp.session import MemoryBudget, Session
+from muxtcp.session import MemoryBudget, Session, process_budget
 
 FULL = 0.95  # share of the process's memory budget from which new sessions are refused
 RETRY_AFTER = 1.0  # seconds that a client is asked to stay away then
@@ -17,7 +19,8 @@ class Admission:
     """What a server asks of each client between its HELLO and its session: one refusal is enough.
 
     Args:
-        budget: what all sessions of the process may promise together; None for no bound.
+        budget: what all sessions of the process cost.
+        counters: where `refused_over_budget` is counted.
         authenticate: says who a client is; None lets everybody in who comes through TLS.
         on_session: the application's own question, asked last.
     """
@@ -25,11 +28,13 @@ class Admission:
     def __init__(
         self,
         *,
-        budget: MemoryBudget | None = None,
+        budget: MemoryBudget = process_budget,
+        counters: Counter[str] | None = None,
         authenticate: Authenticate | None = None,
         on_session: OnSession | None = None,
     ) -> None:
         self._budget = budget
+        self._counters: Counter[str] = Counter() if counters is None else counters
         self._authenticate = authenticate
         self._on_session = on_session
         self._stopped = False
@@ -47,15 +52,19 @@ class Admission:
         """
         if self._stopped:
             raise HandshakeError(code=Code.SHUTDOWN, reason=GOODBYE)
-        self._check_memory()
+        self._check_memory(session)
         if self._authenticate is not None:
             session.authenticated_as = await self._identity(session, self._authenticate)
         if self._on_session is not None:
             await self._on_session(session)
+        self._check_memory(session)  # others may have been admitted meanwhile
 
-    def _check_memory(self) -> None:
-        budget = self._budget
-        if budget is not None and budget.limit is not None and budget.used >= FULL * budget.limit:
+    def _check_memory(self, session: Session) -> None:
+        """Whether there is room for another session: for one message, at least, that it is promised."""
+        budget, config = self._budget, session.config
+        promise = max(config.session_window, config.max_message + MESSAGE_OVERHEAD)
+        if budget.over(FULL) or (budget.limit is not None and budget.used + promise > budget.limit):
+            self._counters["refused_over_budget"] += 1
             raise HandshakeError(
                 code=Code.LIMITS, reason="the memory for sessions is nearly used up", retry_after=RETRY_AFTER
             )

@@ -21,7 +21,7 @@ from muxtcp.errors import HandshakeError, MuxError, ReconnectFailed, SessionLost
 from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 from muxtcp.resumption import Failed, Why, check_key
-from muxtcp.session import Handler, Session
+from muxtcp.session import Handler, MemoryBudget, Session, process_budget
 from muxtcp.sockets import Address
 from muxtcp.tls import StandIn, client_context
 
@@ -74,6 +74,7 @@ def connect(
     meta: Mapping[str, str] | None = None,
     auth: AuthSource = b"",
     config: Config | None = None,
+    budget: MemoryBudget = process_budget,
     resume: float | None = None,
     psk: bytes | None = None,
     connect_timeout: float = 10.0,
@@ -118,6 +119,7 @@ def connect(
             Or an async function without arguments that gives one: it is asked before each dial, and when it fails, the
             attempt has failed with its error. A session that is resumed needs no token.
         config: limits and deadlines.
+        budget: what all sessions of the process may cost together; one that is dialled counts, and is not refused.
         resume: seconds for which the session is to survive a broken connection, with the same channels and no message
             lost or doubled; the server may grant less (`session.granted`). None: it ends with its connection.
         psk: at least 16 bytes that the server has, too: then resumption is safe on connections that others can read.
@@ -170,6 +172,7 @@ def connect(
         handler=handler,
         codec=resolve(codec),
         meta=meta,
+        budget=budget,
         resume=resume or 0.0,
         psk=None if psk is None else Secret(psk),
     )

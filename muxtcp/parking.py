@@ -5,12 +5,15 @@ import os
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
+from muxtcp._engine import MemoryBudget
 from muxtcp.lasting import Lasting
 from muxtcp.resumption import Failed, Ticket, Why, new_incarnation
 
 LONGEST = 120.0  # seconds that a server may grant
 TOMBSTONE_TIME = 600.0  # seconds for which it is remembered how far a session had come
 TOMBSTONES = 4_096
+# Shares of the process's memory budget: beyond the first none is kept that breaks, beyond the second none at all.
+KEEP_NONE, GIVE_UP = 0.85, 0.98
 # Bytes that a parked session and each of its channels, with a handler's task, cost beside their messages: resident
 # memory grew by 8,700 and 4,250 apiece (`tests/adversity/parked.py`), rounded up.
 SESSION, CHANNEL = 10_240, 5_120
@@ -36,16 +39,20 @@ class Tombstone:
 class Parking:
     """The resumable sessions of a server: those that are up, and those that wait for their client.
 
+    A process that runs short of memory keeps none that break from now on, and at last gives up those that wait.
+
     Args:
         longest: the most seconds that a client is granted.
         psk: a key that the clients have, too.
         most: how many sessions may wait; beyond that the one that has waited longest goes.
         most_per_identity: the same for the sessions of one `peer_identity`; those of nobody in particular do not count.
         memory: bytes that they may cost together; the same.
+        budget: what all sessions of the process cost.
         counters: where to count; an own one unless given.
 
     Attributes:
-        counters: `parked`, `resumed`, `expired`, `evicted`, and one for each reason of a refusal: `resume_unknown`, ...
+        counters: `parked`, `resumed`, `expired`, `evicted`, `not_parked_over_budget`, `evicted_over_budget`, and one
+            for each reason of a refusal: `resume_unknown`, ...
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Parking:
         most: int = 1_024,
         most_per_identity: int = 8,
         memory: int = 64 << 20,
+        budget: MemoryBudget | None = None,
         counters: Counter[str] | None = None,
     ) -> None:
         if not 0 <= longest <= LONGEST:
@@ -65,6 +73,7 @@ class Parking:
             raise ValueError(f"max_parked_per_identity is {most_per_identity}, not 1 or more")
         self._longest, self._psk, self._memory = longest, psk, memory
         self._most, self._most_per_identity = most, most_per_identity
+        self._budget = MemoryBudget() if budget is None else budget
         self._process = os.getpid()
         self._incarnation = new_incarnation()
         self._sessions: dict[bytes, Lasting] = {}
@@ -170,6 +179,10 @@ class Parking:
             return
         if key in self._parked:
             return
+        if self._budget.over(KEEP_NONE):
+            self.counters["not_parked_over_budget"] += 1
+            self._end(key, "the process has no memory to keep it")
+            return
         self.counters["parked"] += 1
         cost = SESSION + CHANNEL * len(session.attached_channels()) + session.engine.held_bytes
         if cost > self._memory:  # or it would take all others with it
@@ -177,6 +190,7 @@ class Parking:
             return
         self._parked[key] = cost
         self._cost += cost
+        self._budget.call_when_over(GIVE_UP, self._short_of_memory)
         theirs = self._parked_of.setdefault(session.peer_identity, {})
         theirs[key] = None
         if session.peer_identity is not None and len(theirs) > self._most_per_identity:
@@ -194,6 +208,19 @@ class Parking:
             del self._parked_of[identity][key]
             if not self._parked_of[identity]:
                 del self._parked_of[identity]
+            if not self._parked:
+                self._budget.call_when_over(None, self._short_of_memory)
+
+    def _short_of_memory(self) -> None:
+        """Called by whichever session took the last: its turn is not the time to end others."""
+        asyncio.get_running_loop().call_soon(self._relieve)
+
+    def _relieve(self) -> None:
+        while self._parked and self._budget.over(GIVE_UP):
+            self.counters["evicted_over_budget"] += 1
+            self._end(next(iter(self._parked)), "it was given up for want of memory")
+        if self._parked:
+            self._budget.call_when_over(GIVE_UP, self._short_of_memory)
 
     def _evict(self, key: bytes) -> None:
         self.counters["evicted"] += 1

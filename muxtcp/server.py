@@ -22,7 +22,7 @@ from muxtcp.gate import Gate, origin
 from muxtcp.isolation import Sparing
 from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
-from muxtcp.session import Handler, MemoryBudget, Session, check_meta
+from muxtcp.session import Handler, MemoryBudget, Session, check_meta, process_budget
 from muxtcp.sockets import Address, listen, url
 from muxtcp.tls import StandIn, explained, finding, receive
 
@@ -47,7 +47,7 @@ def serve(
     codec: str | Codec | None = None,
     meta: Mapping[str, str] | None = None,
     config: Config | None = None,
-    budget: MemoryBudget | None = None,
+    budget: MemoryBudget = process_budget,
     resume: float = 30.0,
     psk: bytes | None = None,
     max_parked: int = 1_024,
@@ -80,7 +80,7 @@ def serve(
         codec: "json", "msgpack" or an object with `encode` and `decode`, for all channels; None for bytes.
         meta: session metadata that each client sees once it is accepted.
         config: limits and deadlines, the same for each session.
-        budget: what all sessions of the process may promise together; new ones are refused when it is nearly used up.
+        budget: what all sessions of the process may cost together: `MemoryBudget` says what happens as it is used up.
         resume: the most seconds for which a session outlives its connection, if its client wishes that: 0 to 120.
         psk: at least 16 bytes that the clients have, too: then resumption is safe on connections that others can read.
         max_parked: how many sessions may wait for their clients; beyond that the one that has waited longest goes.
@@ -112,6 +112,7 @@ def serve(
         most=max_parked,
         most_per_identity=max_parked_per_identity,
         memory=parked_memory,
+        budget=budget,
     )
     anywhere = host is None and path is None and sock is None
     address = Address.of("" if anywhere else host, port, path, sock)
@@ -119,7 +120,9 @@ def serve(
         raise ValueError(f"{host!r} needs ssl=, a context with the server's certificate")
     check_meta(meta)  # or each handshake would fail of it
     config = config or Config()
-    admission = Admission(budget=budget, authenticate=authenticate, on_session=on_session)
+    admission = Admission(
+        budget=budget, counters=parking.counters, authenticate=authenticate, on_session=on_session
+    )
     return Server(
         listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port),
         new_session=partial(
@@ -151,7 +154,8 @@ class Server:
         counters: since the start: `accepted` connections, `sessions` that came up, `over_max_handshakes` and
             `over_max_handshakes_per_address` for connections closed at once, `drains_cut_short`, one for each code with
             which a handshake failed (`BAD_PREFACE`, `UNAUTHENTICATED`, ...), and `lost_in_handshake`. For resumption:
-            `parked`, `resumed`, `expired`, `evicted`, and a `resume_...` for each reason of a refusal.
+            `parked`, `resumed`, `expired`, `evicted`, and a `resume_...` for each reason of a refusal. For memory, see
+            `MemoryBudget`: `refused_over_budget`, `not_parked_over_budget`, `evicted_over_budget`.
     """
 
     def __init__(

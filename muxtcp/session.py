@@ -23,12 +23,12 @@ from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
 from muxtcp.serving import Handler, Serving, served_channel
 
-__all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session"]
+__all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session", "process_budget"]
 
 logger = Sparing(__name__)
 
-REPLAY_BUDGET = MemoryBudget(256 << 20)
-"""What all sessions of this process keep of unacknowledged messages, in bytes: beyond it `send()` waits."""
+process_budget = MemoryBudget()
+"""What the sessions of this process cost that are given no other budget. It has no limit until it is given one."""
 
 NO_PARKING = Parking(0.0)
 
@@ -86,11 +86,10 @@ class Session(Serving):
         codec: turns messages into bytes and back, for every channel that is not opened with its own; None for bytes.
         meta: what the peer sees as `peer_meta`: text to text, at most 16 KiB with `auth`.
         auth: credentials that a client shows.
-        budget: shared by the sessions of a process.
+        budget: what it shares with other sessions; `process_budget` unless given.
         resume: seconds for which a client wishes the session to survive a broken connection; 0.0: not at all.
         psk: a key that both sides have, for resumption.
         parking: where a server keeps sessions whose connection broke; None: they end with it.
-        replay_budget: what the sessions of a process may keep of unacknowledged messages together.
         guest_of: a session that this one is made to carry on.
         falls_back: whether it becomes a new session if that is refused for good.
         on_hello: a server's admission: sees the session with `peer_meta` and `peer_auth` before it is up, and refuses
@@ -117,7 +116,6 @@ class Session(Serving):
         resume: float = 0.0,
         psk: bytes | None = None,
         parking: Parking | None = None,
-        replay_budget: MemoryBudget | None = REPLAY_BUDGET,
         guest_of: "Session | None" = None,
         falls_back: bool = False,
         on_hello: Callable[["Session"], Awaitable[None]] | None = None,
@@ -144,11 +142,10 @@ class Session(Serving):
             glitch_rate=config.glitch_rate,
             meta=dict(meta or {}),
             auth=bytes(auth),
-            budget=budget,
+            budget=process_budget if budget is None else budget,
             resume_ms=int(resume * 1000),
             ticket=nonce,
             replay_limit=config.replay_limit,
-            replay_budget=replay_budget,
             resumption=None if guest is None else guest.question,
         )
         lot = NO_PARKING if parking is None else parking  # an empty one is false

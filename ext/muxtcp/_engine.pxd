@@ -6,6 +6,8 @@ from ._table cimport channel_t
 
 cdef class MemoryBudget:
     cdef budget_t budget
+    cdef dict alarms                        # those who want to be told, and at which share
+    cdef int set_alarm(self) except -1
 
 cdef class Engine(Resumable):
     cdef dict meta                          # ours, of the session

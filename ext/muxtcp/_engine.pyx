@@ -5,7 +5,7 @@ from enum import IntEnum
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport NAN
-from libc.stdint cimport uint64_t
+from libc.stdint cimport INT64_MAX, uint64_t
 from libc.string cimport memcpy
 
 from muxtcp.errors import Code, MessageTooLarge
@@ -62,10 +62,38 @@ cdef str text(const char *data, size_t size):
 
 
 cdef class MemoryBudget:
-    """What all sessions of a process may promise together, in bytes; None, no limit. For `serve()`."""
+    """What all sessions of a process may cost together. For `serve()` and `connect()`.
 
-    def __cinit__(self, limit=None):
+    In it are the windows that peers were promised, replay logs, messages that wait to be sent, read buffers, channels, and
+    connections whose handshake has not ended. As it is used up:
+
+    | from  | what is given up |
+    |-------|------------------|
+    | 80 %  | no window grows |
+    | 85 %  | a session whose connection breaks is not kept for its client (`not_parked_over_budget`) |
+    | 95 %  | clients are refused with LIMITS, and asked to come back later (`refused_over_budget`) |
+    | 98 %  | sessions that wait for their clients are given up, the one that has waited longest first (`evicted_over_budget`) |
+    | 100 % | `send()` waits until the messages before it in its session are written, and acknowledged if it is resumable |
+
+    Live sessions are never ended for it, and each may still have one message on its way. The names are counters of `Server`.
+
+    Args:
+        limit: bytes; None for no limit.
+        replay_limit: of these, bytes for what the peers of resumable sessions have not acknowledged.
+
+    Attributes:
+        limit, replay_limit: may be changed at any time.
+        used, replay_used: bytes, now.
+
+    Example:
+        muxtcp.process_budget.limit = 2 << 30           # of all sessions that have no other
+        serve(handler, port=7777, budget=MemoryBudget(512 << 20))
+    """
+
+    def __cinit__(self, limit=None, *, replay_limit=256 << 20):
+        self.alarms = {}
         self.limit = limit
+        self.replay_limit = replay_limit
 
     @property
     def limit(self):
@@ -76,10 +104,51 @@ cdef class MemoryBudget:
         if value is not None and value < 0:
             raise ValueError(f"a memory limit is at least 0 bytes, not {value}")
         self.budget.limit = -1 if value is None else value
+        self.set_alarm()
+
+    @property
+    def replay_limit(self):
+        return self.budget.replay_limit
+
+    @replay_limit.setter
+    def replay_limit(self, value):
+        if value < 0:
+            raise ValueError(f"a replay limit is at least 0 bytes, not {value}")
+        self.budget.replay_limit = value
 
     @property
     def used(self):
         return self.budget.used
+
+    @property
+    def replay_used(self):
+        return self.budget.replay_used
+
+    def over(self, double share):
+        """Whether more than this share of the limit is used."""
+        return self.budget.limit >= 0 and self.budget.used > share * self.budget.limit
+
+    def call_when_over(self, share, callback):
+        """Call back once: when a session writes or has read, and `over(share)`. None of the share: not any more."""
+        if share is None:
+            self.alarms.pop(callback, None)
+        else:
+            self.alarms[callback] = share
+        self.set_alarm()
+
+    cdef int set_alarm(self) except -1:
+        if self.budget.limit < 0 or not self.alarms:
+            self.budget.alarm = INT64_MAX
+        else:
+            self.budget.alarm = int(min(self.alarms.values()) * self.budget.limit) + 1
+        return 0
+
+    def sound_alarm(self):
+        """For the sessions, which find that the alarm's level is reached."""
+        for callback in [callback for callback, share in self.alarms.items() if self.over(share)]:
+            del self.alarms[callback]
+            callback()
+        self.set_alarm()
 
 
 cdef class Engine(Resumable):
@@ -89,8 +158,7 @@ cdef class Engine(Resumable):
         self, *, bint client, double now=0.0, max_frame=65_536, max_message=1_048_576, channel_window=262_144,
         session_window=262_144, memory_limit=16_777_216, max_channels=1_024, send_buffer=1_048_576, keepalive=10.0,
         keepalive_timeout=10.0, handshake_timeout=5.0, glitch_burst=1_000, glitch_rate=33.0, dict meta=None, bytes auth=b"",
-        MemoryBudget budget=None, resume_ms=0, bytes ticket=b"", replay_limit=4_194_304, MemoryBudget replay_budget=None,
-        bytes resumption=None,
+        MemoryBudget budget=None, resume_ms=0, bytes ticket=b"", replay_limit=4_194_304, bytes resumption=None,
     ):
         if self.next_local:
             raise TypeError("an engine is made once")
@@ -109,21 +177,19 @@ cdef class Engine(Resumable):
         self.settings.glitch_rate = glitch_rate
         self.send_buffer = send_buffer
         self.next_local, self.next_remote = (1, 2) if client else (2, 1)
-        if budget is not None:
-            self.budget_owner = budget
-            self.budget = &budget.budget
-        self.set_session_window(session_window)
-        self.incoming.granted = self.incoming.window
+        if budget is None:
+            budget = MemoryBudget()
+        self.budget_owner = budget
+        self.budget = self.log.budget = &budget.budget
+        self.charge(_life.STRANGER_COST)
         self.deadline = now + handshake_timeout
-        if replay_budget is not None:
-            self.log_budget = replay_budget
-            self.log.budget = &replay_budget.budget
         self.settings.resume = resume_ms
         self.settings.replay_limit = replay_limit
         self.ticket = ticket
         self.meta = meta
         self.auth = auth
         if client and resumption is None:
+            self.promise_window()
             self.greet(_wire.HELLO, meta, auth)
         elif client:
             self.resuming = True
@@ -252,6 +318,7 @@ cdef class Engine(Resumable):
     def greet_anew(self):
         if not self.client or self.resuming or self.phase != _life.GREETING or self.said is not None:
             raise illegal("there was no RESUME that failed")
+        self.promise_window()
         self.greet(_wire.HELLO, self.meta, self.auth)
 
     # Bytes out, time

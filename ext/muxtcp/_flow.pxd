@@ -7,9 +7,12 @@ cdef enum:
     MAX_LIMIT_BITS = 53             # limits stay exact in a double, for JavaScript's sake
 
 
-cdef struct budget_t:               # what all sessions of a process may promise together
+cdef struct budget_t:               # what all sessions of a process may cost together
     int64_t limit                   # < 0: no limit
     int64_t used
+    int64_t replay_limit            # of it, for replay logs
+    int64_t replay_used
+    int64_t alarm                   # somebody is to be told when so much is used
 
 
 cdef struct outgoing_t:             # what we may send
@@ -29,8 +32,13 @@ cdef struct incoming_t:             # what the peer may send
     double since                    # when the present measurement began
 
 
-cdef inline bint budget_take(budget_t *budget, int64_t size) noexcept nogil:
-    if budget.limit >= 0 and budget.used + size > budget.limit:
+cdef inline bint budget_has(budget_t *budget, int64_t size) noexcept nogil:
+    return budget.limit < 0 or budget.used + size <= budget.limit
+
+
+cdef inline bint budget_grow(budget_t *budget, int64_t size) noexcept nogil:
+    """Take `size` for a larger window. That is a comfort, and the last fifth is for what is not."""
+    if not budget_has(budget, size + budget.limit // 5):
         return False
     budget.used += size
     return True

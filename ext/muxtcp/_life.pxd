@@ -1,10 +1,14 @@
 # The life of a session: limits, channel states, commands, liveness, the end.
 from libc.stdint cimport int64_t, uint64_t
 
-from ._flow cimport budget_t, incoming_t
+from ._flow cimport incoming_t
 from ._handshake cimport parameters_t
 from ._output cimport Output
 from ._table cimport channel_t, table_t
+
+cdef enum:                          # what a session costs the process's budget, in bytes, beside all that varies
+    STRANGER_COST = 65_536          # before its handshake has ended: 16 KiB, and three times the largest HELLO
+    SESSION_COST = 16_384           # after it; and twice what the peer's parameters take
 
 cdef enum Phase:
     PREFACE = 0                     # the peer's preface has not come
@@ -49,8 +53,6 @@ cdef inline double stuck_time() noexcept nogil:
 cdef class Life(Output):
     cdef readonly bint client
     cdef settings_t settings
-    cdef budget_t *budget
-    cdef object budget_owner
     cdef int phase
     cdef int phase_then             # the phase in which the session ended
     # channels
@@ -72,7 +74,8 @@ cdef class Life(Output):
     # credit
     cdef incoming_t incoming
     cdef double stuck_at            # when to look whether the session's window is held by channels that nobody reads; inf: never
-    cdef int64_t committed          # taken from the budget
+    cdef int64_t committed          # taken from the budget for it
+    cdef size_t counted_room        # of the read buffer, in `charged`
     # liveness
     cdef double deadline            # of the handshake
     cdef double heard               # when a byte came last
@@ -137,6 +140,8 @@ cdef class Life(Output):
     cdef void grant_channel(self, channel_t *channel) noexcept nogil
     cdef void grant_session(self, uint64_t cost) noexcept nogil
     cdef void set_session_window(self, uint64_t window) noexcept nogil
+    cdef void promise_window(self) noexcept nogil
+    cdef void count_room(self, size_t room) noexcept nogil
     # commands
     cdef channel_t *open_channel(self, bytes payload, int mode, int priority) except? NULL   # NULL without error: no slot
     cdef int finish_channel(self, channel_t *channel) noexcept nogil    # False: it is over already

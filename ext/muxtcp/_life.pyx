@@ -12,11 +12,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from . cimport _wire
-from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_take, consume, grant_due, lacking, measure, wanted_window
+from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_grow, consume, grant_due, lacking, measure, wanted_window
 from ._handshake cimport encode_parameters
 from ._output cimport ACK_SLOT, BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PARTED, PING_SLOT, PONG_SLOT
 from ._table cimport (
-    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
+    CHANNEL_COST, CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
     RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, table_add, table_find, table_remove,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, write_varint
@@ -109,17 +109,31 @@ cdef class Life(Output):
     cdef void set_session_window(self, uint64_t window) noexcept nogil:
         """Grow or shrink the session's window inside its memory limit and the process's budget."""
         cdef int64_t commitment
+        if self.over:
+            return
         window = min(window, self.settings.memory_limit)
         # What was granted cannot be taken back: a smaller window frees memory only as the peer uses its credit up.
         commitment = max(window, self.incoming.granted - self.incoming.consumed, self.largest_cost())
-        if self.budget != NULL:
-            if commitment > self.committed and not budget_take(self.budget, commitment - self.committed):
-                window = min(window, <uint64_t>self.committed)
-                commitment = self.committed
-            elif commitment < self.committed:
-                self.budget.used -= self.committed - commitment
+        if self.committed == 0:                         # whoever admits sessions has looked whether there is so much
+            self.committed = self.largest_cost()
+            self.budget.used += self.committed
+        if commitment < self.committed:
+            self.budget.used -= self.committed - commitment
+        elif commitment > self.committed and not budget_grow(self.budget, commitment - self.committed):
+            commitment = self.committed
+            window = min(window, <uint64_t>commitment)
         self.committed = commitment
         self.incoming.window = window
+
+    cdef void promise_window(self) noexcept nogil:
+        """Before it is announced: the window with which the session begins."""
+        self.set_session_window(self.settings.session_window)
+        self.incoming.granted = self.incoming.window
+
+    cdef void count_room(self, size_t room) noexcept nogil:
+        """The read buffer has this size."""
+        self.charge(<int64_t>room - <int64_t>self.counted_room)
+        self.counted_room = room
 
     cdef void grant_session(self, uint64_t cost) noexcept nogil:
         """Count `cost` as consumed, and announce the limit when that is worth a record."""
@@ -219,6 +233,7 @@ cdef class Life(Output):
         channel = channel_new(self.next_local)
         if channel == NULL or not table_add(&self.table, channel):
             raise MemoryError
+        self.charge(CHANNEL_COST)
         channel.flags |= OURS
         channel.priority = priority
         channel.state = OPEN_STATE if mode == 0 else LOCAL_FINISHED if mode == 1 else REMOTE_FINISHED
@@ -377,6 +392,7 @@ cdef class Life(Output):
 
     cdef void come_up(self) noexcept nogil:
         self.phase = UP
+        self.charge(SESSION_COST + 2 * <int64_t>self.greeting_size - STRANGER_COST)
         self.log.on = self.settings.resume > 0
         self.log.limit = self.settings.replay_limit
         self.ack_sizes = min(<uint64_t>MOST_UNACKNOWLEDGED_BYTES, self.peer_parameters.replay_limit >> 1)
@@ -407,6 +423,7 @@ cdef class Life(Output):
 
     cdef int accept_session(self, dict meta, uint64_t resume, bytes ticket) except -1:
         self.settings.resume, self.ticket = resume, ticket
+        self.promise_window()
         self.greet(_wire.WELCOME, meta, b"")
         self.seal()                                             # the log begins behind the handshake
         self.come_up()

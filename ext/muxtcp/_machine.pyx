@@ -20,7 +20,7 @@ from ._life cimport (
 from ._output cimport PARTED, PONG_SLOT
 from ._slack cimport allow, forbid
 from ._table cimport (
-    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
+    AFTER_FINISH, CHANNEL_COST, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
     R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, stranger, text_valid
@@ -90,6 +90,7 @@ cdef class Machine(Life):
         free(self.buffer)
         self.buffer = NULL
         self.room = self.start = self.end = 0
+        self.count_room(0)
 
     cdef void received(self, size_t size, double now) noexcept nogil:
         self.now = self.heard = now
@@ -604,6 +605,7 @@ cdef class Machine(Life):
             return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
         memcpy(channel.text, at, size)
         channel.text_size = size
+        self.charge(CHANNEL_COST + size)
         channel.priority = opening.priority
         channel.outgoing.limit = self.peer_parameters.channel_limit
         channel.incoming.granted = channel.incoming.window = self.settings.channel_window

@@ -1,8 +1,8 @@
 # The outgoing half of the machine: credit we hold, messages accepted, whose turn it is, frames being written.
 from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from ._flow cimport outgoing_t
+from ._flow cimport budget_t, outgoing_t
 from ._replay cimport replay_t
 from ._schedule cimport schedule_t
 from ._table cimport channel_t, message_t
@@ -42,6 +42,10 @@ cdef enum Hold:                     # why no message is encoded at once
     PARTED = 8                      # there is no connection
 
 cdef class Output:
+    # what the process has to give
+    cdef budget_t *budget
+    cdef object budget_owner
+    cdef int64_t charged                    # taken from it, beside the session's window and the replay log
     # what the peer told us, and what it granted
     cdef uint64_t peer_max_frame
     cdef uint64_t peer_max_message
@@ -75,7 +79,6 @@ cdef class Output:
     cdef replay_t log
     cdef double log_full_since
     cdef double log_full_time               # seconds, in all
-    cdef object log_budget                  # keeps log.budget alive
     cdef uint32_t slots
     cdef bint over                          # the session has ended: nothing more is accepted
     # facts
@@ -84,6 +87,8 @@ cdef class Output:
     cdef uint64_t dropped_messages          # accepted, and dropped by a reset before they were written whole
     cdef readonly uint64_t sent_messages
     cdef readonly uint64_t sent_bytes       # of messages
+
+    cdef void charge(self, int64_t size) noexcept nogil         # the session holds so much more, or less
 
     # sending, in the order of a message's life
     cdef int send_small(self, channel_t *channel, const char *data, size_t size) noexcept nogil      # copies; size <= INLINE

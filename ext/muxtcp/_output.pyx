@@ -8,15 +8,16 @@ and encoded when the scheduler says so, as late as possible, so that an urgent m
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from . cimport _wire
-from ._flow cimport MESSAGE_COST, credit_left
+from ._flow cimport MESSAGE_COST, budget_has, credit_left
 from ._replay cimport replay_again, replay_free, replay_full, replay_keep, replay_release, replay_sent
 from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
 from ._table cimport (
-    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
+    BLOCKED_DIRT, CHANNEL_COST, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
     LOCAL_FINISHED, OPEN_STATE, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free,
 )
 from ._wire cimport MAX_HEADER_BYTES, write_header, write_varint
@@ -27,7 +28,7 @@ cdef extern from "Python.h":
     char *bytes_start "PyBytes_AS_STRING"(PyObject *bytes)
 
 
-@cython.no_gc_clear                     # __dealloc__ needs `log_budget`
+@cython.no_gc_clear                     # __dealloc__ needs `budget_owner`
 cdef class Output:
     def __cinit__(self):
         self.segments = []
@@ -59,8 +60,14 @@ cdef class Output:
             channel.flags &= ~<int>IN_MEMORY_LINE
             self.settle(channel)
         self.exhume()
-        replay_free(&self.log)
+        if self.budget != NULL:
+            replay_free(&self.log)
+            self.charge(-self.charged)
         Py_XDECREF(self.block)
+
+    cdef void charge(self, int64_t size) noexcept nogil:
+        self.budget.used += size
+        self.charged += size
 
     # Accepting
 
@@ -106,7 +113,7 @@ cdef class Output:
         """Whether the queue takes `cost` more for this channel, beside what was promised."""
         cdef size_t taken = self.queued + self.room_promised
         cdef size_t most = self.send_buffer - (self.send_buffer >> 2 if channel.priority > 1 else 0)
-        return taken == 0 or taken + cost <= most
+        return taken == 0 or taken + cost <= most and budget_has(self.budget, cost)
 
     cdef size_t give_room_back(self, channel_t *channel) noexcept nogil:
         cdef size_t room = channel.room_promised
@@ -228,6 +235,7 @@ cdef class Output:
         channel.last = message
         channel.queued += size
         self.queued += size
+        self.charge(size + MESSAGE_COST)
         self.pay(channel, size)
         schedule_add(&self.schedule, channel)
         return QUEUED
@@ -359,6 +367,7 @@ cdef class Output:
             return
         while message != NULL:
             self.outgoing.used -= message.size - message.written + MESSAGE_COST
+            self.charge(-<int64_t>(message.size + MESSAGE_COST))
             self.dropped_messages += 1
             message = message.next
         channel.last.next = self.buried
@@ -379,6 +388,7 @@ cdef class Output:
     cdef void settle(self, channel_t *channel) noexcept nogil:
         """Free a channel that left the table, as it does when it has ended and was released, and every list."""
         if not channel.flags & (IN_TABLE | IN_READY | IN_DIRTY | IN_WRITABLE | IN_CREDIT_LINE | IN_MEMORY_LINE):
+            self.charge(-<int64_t>(CHANNEL_COST + channel.text_size))
             channel_free(channel)
 
     # Writing
@@ -528,6 +538,7 @@ cdef class Output:
                 channel.last = NULL
             channel.queued -= message.size
             self.queued -= message.size
+            self.charge(-<int64_t>(message.size + MESSAGE_COST))
             message.next = self.buried
             self.buried = message
             if channel.first == NULL and channel.flags & WANTS_FINISH:

@@ -27,7 +27,7 @@ cdef struct replay_t:
     uint64_t acknowledged           # frames that the peer said it has
     size_t held                     # what the kept segments cost
     size_t limit
-    budget_t *budget                # of all sessions; or NULL
+    budget_t *budget                # of all sessions
     size_t cursor                   # the segment to be sent again next: 0 is the oldest
     size_t offset                   # where in it
     size_t left                     # bytes at its beginning that belong to a frame which began before it

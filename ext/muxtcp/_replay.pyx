@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from . cimport _wire
+from ._flow cimport budget_has
 from ._wire cimport MAX_VARINT_BYTES, read_varint
 
 
@@ -38,8 +39,8 @@ cdef int replay_keep(
     to.segment, to.data, to.size, to.frames, to.bytes = <PyObject *>segment, data, size, frames, bytes
     log.kept_frames = frames
     log.held += size + KEPT_COST
-    if log.budget != NULL:
-        log.budget.used += size + KEPT_COST
+    log.budget.used += size + KEPT_COST
+    log.budget.replay_used += size + KEPT_COST
     return 0
 
 
@@ -52,8 +53,8 @@ cdef void replay_release(replay_t *log, uint64_t frames) noexcept with gil:
             return
         cost = oldest.size + KEPT_COST
         log.held -= cost
-        if log.budget != NULL:
-            log.budget.used -= cost
+        log.budget.used -= cost
+        log.budget.replay_used -= cost
         log.released_frames, log.released_bytes = oldest.frames, oldest.bytes
         log.first = (log.first + 1) & (log.room - 1)
         log.count -= 1
@@ -69,7 +70,7 @@ cdef bint replay_full(replay_t *log, size_t size) noexcept nogil:
         return False                                            # whatever the limits are, something may be on its way
     if log.held + size + CONTROL_RESERVE > log.limit:
         return True
-    return log.budget != NULL and log.budget.limit >= 0 and log.budget.used + <int64_t>size > log.budget.limit
+    return log.budget.replay_used + <int64_t>size > log.budget.replay_limit or not budget_has(log.budget, size)
 
 
 cdef inline size_t next_frame(const char *at, const char *end, uint64_t *tag) noexcept nogil:

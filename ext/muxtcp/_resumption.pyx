@@ -129,8 +129,15 @@ cdef class Resumable(Machine):
         return self.sent_frames - frames
 
     def forget(self):
+        cdef size_t index
         replay_release(&self.log, self.log.kept_frames)
         self.log.on = False
+        for index in range(self.table.room):
+            if self.table.slots[index] != NULL:
+                self.bury(self.table.slots[index])
+        self.exhume()
+        self.budget.used -= self.committed                      # what was granted cannot be used any more
+        self.committed = 0
 
     # What became of messages
 

@@ -109,6 +109,8 @@ cdef class SessionCore(ChannelHost):
         to = self.engine.receive_space(&size)
         if to == NULL:
             raise MemoryError
+        if self.engine.room != self.engine.counted_room:
+            self.engine.count_room(self.engine.room)
         if to != self.lent_at or size != self.lent_size:
             self.lent_at, self.lent_size = to, size
             self.lent_view = PyMemoryView_FromMemory(to, size, PyBUF_WRITE)
@@ -197,6 +199,8 @@ cdef class SessionCore(ChannelHost):
             self.output_ready()                                 # their turn comes when no user code is running
         if self.progress is not None:
             self.tell_progress()
+        if engine.budget.used >= engine.budget.alarm:
+            engine.budget_owner.sound_alarm()
         return 0
 
     cdef int tell_progress(self) except -1:
@@ -279,6 +283,8 @@ cdef class SessionCore(ChannelHost):
             self._check_quiet()
         if engine.due() < self.timer_at:
             self.set_timer()
+        if engine.budget.used >= engine.budget.alarm:
+            engine.budget_owner.sound_alarm()
         return 0
 
     cdef int fire(self) except -1:

@@ -3,6 +3,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._flow cimport incoming_t, outgoing_t
 
+cdef enum:
+    CHANNEL_COST = 5_120            # of a channel with its handler's task, beside messages, name and meta; measured, rounded up
+
 cdef enum State:                    # docs/PROTOCOL.md, section 8
     OPEN_STATE = 0
     LOCAL_FINISHED = 1

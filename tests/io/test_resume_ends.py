@@ -9,10 +9,9 @@ from support.raw import RawPeer
 from support.resuming import echo, linked, until
 
 import muxtcp
-from muxtcp import Channel, Session, SessionClosed, SessionLost, State, StateInfo
+from muxtcp import Channel, Session, SessionClosed, SessionLost, State, StateInfo, process_budget
 from muxtcp.parking import Parking
 from muxtcp.resumption import Failed, Why
-from muxtcp.session import REPLAY_BUDGET
 from muxtcp.testing import VirtualClockLoop, pair
 
 
@@ -144,7 +143,7 @@ async def test_expiry_at_the_client_says_what_is_known() -> None:
 async def test_expiry_gives_the_memory_back() -> None:
     """The client is gone: what the server kept for it comes back exactly."""
     gc.collect()  # what earlier tests left
-    before = REPLAY_BUDGET.used
+    before = process_budget.replay_used
     many = asyncio.Event()
 
     async def flood(channel: Channel) -> None:
@@ -172,7 +171,7 @@ async def test_expiry_gives_the_memory_back() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
         gc.collect()
-    assert REPLAY_BUDGET.used == before
+    assert process_budget.replay_used == before
 
 
 # --- another server, another client -----------------------------------------------------------------------------------
