@@ -77,9 +77,7 @@ class MemoryBudget:
     @property
     def replay_used(self) -> int: ...
     def over(self, share: float) -> bool: ...  # whether more than this share of the limit is used
-    def call_when_over(
-        self, share: float | None, callback: Callable[[], object]
-    ) -> None: ...  # None: not any more
+    def call_when_over(self, share: float | None, callback: Callable[[], object]) -> None: ...  # None: not any more
     def sound_alarm(self) -> None: ...
 
 class Engine:

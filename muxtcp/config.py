@@ -7,10 +7,13 @@ KIB, MIB = 1 << 10, 1 << 20
 
 MESSAGE_OVERHEAD = 64  # what a message costs beside its bytes (section 7 of the protocol)
 OPENING = 4 * KIB  # largest payload of an OPEN frame: name and meta, kept while the channel lives (section 6)
+READ_TEXT = 4  # bytes that a byte of text may take once it is read: one rare character makes all of a text so wide
 HANDSHAKE = 16 * KIB  # largest record of a handshake (section 4)
 STRANGER = 16 * KIB  # what a connection costs before its handshake ends, beside what it has said; measured, rounded up
-CHANNEL = 2 * KIB  # what a channel costs with its handler's task, before its first message; measured, rounded up
+CHANNEL = 16 * KIB  # what a channel costs with its handler's task and 64 pairs of meta, beside their text; measured
+SESSION = 16 * KIB  # what a session costs beside all that varies; measured, rounded up
 READ_BUFFER = 256 * KIB  # most that one wake-up reads
+WRITTEN = 256 * KIB  # most that one wake-up writes
 
 
 def _bounded(default: float | None, low: float, high: float, *, off: bool = False) -> Any:
@@ -30,20 +33,22 @@ class Cost(NamedTuple):
     sent: int  # messages that wait to be written or acknowledged, in the session and in the transport
     channels: int  # open channels with their names and meta
     reading: int  # what is being read at the moment
+    session: int  # the session itself, with its peer's HELLO
     config: "Config"
 
     @property
     def total(self) -> int:
         """Bytes, all together."""
-        return self.received + self.sent + self.channels + self.reading
+        return self.received + self.sent + self.channels + self.reading + self.session
 
     def __str__(self) -> str:
-        c, received, sent, channels, reading = self.config, *(f"{part / MIB:,.1f} MiB" for part in self[:4])
+        c, received, sent, channels, reading, session = self.config, *(f"{part / MIB:,.1f} MiB" for part in self[:5])
         return (
             f"One peer costs at most {self.total / MIB:,.1f} MiB: {received} of received messages that nobody consumed "
             f"(memory_limit), {sent} waiting to be sent or acknowledged (send_buffer, high_water, replay_limit), "
             f"{channels} for {c.max_channels:,} "
-            f"channels with name, meta and handler (max_channels) and {reading} being read (max_frame). Before its "
+            f"channels with name, meta and handler (max_channels), {reading} being read (max_frame) and {session} for "
+            f"the session itself. Before its "
             f"handshake ends it costs at most {STRANGER // KIB} KiB, and three times what it has said (of at most "
             f"{HANDSHAKE // KIB} KiB), for {c.handshake_timeout:g} s; at most {c.max_handshakes:,} connections of a "
             f"listener ({c.max_handshakes_per_address:,} from one address) are in that state at once: "
@@ -200,11 +205,12 @@ class Config:
     def worst_case(self) -> Cost:
         """The most that one peer, hostile or slow, can make this process hold; `print()` it for words."""
         return Cost(
-            received=self.memory_limit,
+            received=self.memory_limit + self.memory_limit // 8,  # room for a message that is arriving grows in eighths
             # The message that goes over send_buffer is the application's own choice, not the peer's.
-            sent=self.send_buffer + self.high_water + self.replay_limit,
-            channels=self.max_channels * (CHANNEL + OPENING),
+            sent=self.send_buffer + WRITTEN + self.high_water + self.replay_limit,
+            channels=self.max_channels * (CHANNEL + OPENING * (1 + READ_TEXT)),
             # The buffer holds one unfinished frame, and is up to twice as large when it has grown for it.
             reading=READ_BUFFER + 2 * self.max_frame,
+            session=SESSION + HANDSHAKE * (1 + READ_TEXT),
             config=self,
         )

@@ -74,6 +74,7 @@ class Parking:
         self._longest, self._psk, self._memory = longest, psk, memory
         self._most, self._most_per_identity = most, most_per_identity
         self._budget = MemoryBudget() if budget is None else budget
+        self._loop: asyncio.AbstractEventLoop  # of those that wait
         self._process = os.getpid()
         self._incarnation = new_incarnation()
         self._sessions: dict[bytes, Lasting] = {}
@@ -190,6 +191,7 @@ class Parking:
             return
         self._parked[key] = cost
         self._cost += cost
+        self._loop = asyncio.get_running_loop()
         self._budget.call_when_over(GIVE_UP, self._short_of_memory)
         theirs = self._parked_of.setdefault(session.peer_identity, {})
         theirs[key] = None
@@ -212,8 +214,9 @@ class Parking:
                 self._budget.call_when_over(None, self._short_of_memory)
 
     def _short_of_memory(self) -> None:
-        """Called by whichever session took the last: its turn is not the time to end others."""
-        asyncio.get_running_loop().call_soon(self._relieve)
+        """Called by whichever session took the last, in its own loop: its turn is not the time to end others."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._relieve)
 
     def _relieve(self) -> None:
         while self._parked and self._budget.over(GIVE_UP):
@@ -245,6 +248,7 @@ class Parking:
             self._sessions.clear()
             self._breaks.clear()
             self._parked.clear()
+            self._budget.call_when_over(None, self._short_of_memory)
             self._parked_of.clear()
             self._tombstones.clear()
             self._cost = 0

@@ -120,9 +120,7 @@ def serve(
         raise ValueError(f"{host!r} needs ssl=, a context with the server's certificate")
     check_meta(meta)  # or each handshake would fail of it
     config = config or Config()
-    admission = Admission(
-        budget=budget, counters=parking.counters, authenticate=authenticate, on_session=on_session
-    )
+    admission = Admission(budget=budget, counters=parking.counters, authenticate=authenticate, on_session=on_session)
     return Server(
         listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port),
         new_session=partial(

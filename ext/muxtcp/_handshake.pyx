@@ -33,7 +33,7 @@ cdef tuple MODES = ("rw", "r", "w")
 # Reading
 
 cdef int take_number(const char **at, const char *end, uint64_t *value, int truncated) noexcept nogil:
-    """Read a varint at `at` and move past it; `truncated` is the code to say when the bytes end too early."""
+    """Read a varint at `at` and move past it; `truncated` is the code to say when the bytes do not suffice."""
     cdef int size = read_varint(at[0], end, MAX_VARINT_BYTES, value)
     if size < 0:
         return _wire.BAD_VARINT
@@ -67,6 +67,8 @@ cdef int take_pairs(const char **at, const char *end, int truncated) noexcept no
     cdef uint64_t count = 0
     cdef size_t size = 0
     cdef int code = take_number(at, end, &count, truncated)
+    if count > _wire.MAX_PAIRS:                                 # each costs ten times its bytes once it is a dict's
+        return truncated
     while code == _wire.NO_ERROR and count:
         code = take_text(at, end, &size, truncated)             # key
         if code == _wire.NO_ERROR:
@@ -202,6 +204,8 @@ cdef bytes block(bytes data):
 
 
 cdef bytes pairs(dict meta):
+    if len(meta) > _wire.MAX_PAIRS:
+        raise ValueError(f"meta of {len(meta)} pairs is over the limit of {_wire.MAX_PAIRS}")
     cdef list parts = [number(len(meta))]
     for key, value in meta.items():
         if not isinstance(key, str) or not isinstance(value, str):

@@ -16,8 +16,8 @@ from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_grow, consume, grant_du
 from ._handshake cimport encode_parameters
 from ._output cimport ACK_SLOT, BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PARTED, PING_SLOT, PONG_SLOT
 from ._table cimport (
-    CHANNEL_COST, CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
-    RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, table_add, table_find, table_remove,
+    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
+    RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, cost_of, table_add, table_find, table_remove,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, write_varint
 
@@ -233,7 +233,7 @@ cdef class Life(Output):
         channel = channel_new(self.next_local)
         if channel == NULL or not table_add(&self.table, channel):
             raise MemoryError
-        self.charge(CHANNEL_COST)
+        self.charge(cost_of(channel))
         channel.flags |= OURS
         channel.priority = priority
         channel.state = OPEN_STATE if mode == 0 else LOCAL_FINISHED if mode == 1 else REMOTE_FINISHED

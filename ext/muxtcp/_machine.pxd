@@ -59,7 +59,6 @@ cdef class Machine(Life):
     cdef void lend(self, char *storage) noexcept nogil                  # storage for it, to stay until its event
 
     # inside: what parse() is made of; each returns False when there is nothing more to parse
-    cdef size_t room_for(self, size_t kept) noexcept nogil
     cdef void let_buffer_go(self) noexcept nogil
     cdef bint has_news(self) noexcept nogil
     cdef void next_told(self, event_t *event) noexcept nogil

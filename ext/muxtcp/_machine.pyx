@@ -14,22 +14,19 @@ from libc.string cimport memcmp, memcpy, memmove, strlen
 from . cimport _wire
 from ._flow cimport MESSAGE_COST, charge, consume, credit_left
 from ._handshake cimport check_open, opening_t, read_parameters
+from ._intake cimport LARGEST_ROOM, fitting_room
 from ._life cimport (
     ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, PROVING, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
 )
 from ._output cimport PARTED, PONG_SLOT
 from ._slack cimport allow, forbid
 from ._table cimport (
-    AFTER_FINISH, CHANNEL_COST, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
-    R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, table_add,
+    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED, RESET_DIRT,
+    R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, cost_of, table_add,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, stranger, text_valid
 
 cdef enum:
-    FIRST_ROOM = 1_024              # of the receive buffer: whoever says little costs little
-    GREETING_ROOM = 16_400          # the largest record of a handshake, with its header
-    AMPLE_ROOM = 65_536             # once a read has filled it; a read that fills that makes it grow
-    LARGEST_ROOM = 262_144          # reads larger than this are slower per byte, not faster (picows#117)
     LARGE = 16_384                  # a message from here on is received into storage of its own: the copy costs more than a read
 
 cdef const char *METHODS = b"GET POSTHEADPUT OPTIDELEPATCCONNPRI "       # how HTTP begins, 4 bytes each
@@ -58,7 +55,7 @@ cdef class Machine(Life):
         if self.start:
             memmove(self.buffer, self.buffer + self.start, kept)
             self.start, self.end = 0, kept
-        room = self.room_for(kept)
+        room = fitting_room(self.room, kept, self.filled, self.phase < UP)
         if room > self.room:
             self.filled = False
             larger = <char *>realloc(self.buffer, room)
@@ -71,19 +68,6 @@ cdef class Machine(Life):
             size[0] = LARGEST_ROOM
         allow(self.buffer + self.end, size[0])
         return self.buffer + self.end
-
-    cdef size_t room_for(self, size_t kept) noexcept nogil:
-        """The size that suits the receive buffer when `kept` bytes in it are not yet understood."""
-        cdef size_t room = self.room
-        if room == 0:
-            return FIRST_ROOM
-        if self.phase < UP:                                 # to a stranger no more is given than it has filled
-            if kept < room:
-                return room
-            return GREETING_ROOM if room < GREETING_ROOM < room * 2 else room * 2
-        if room - kept < min(room >> 1, <size_t>AMPLE_ROOM) or self.filled and room < LARGEST_ROOM:
-            return max(room * 2, <size_t>AMPLE_ROOM)
-        return room
 
     cdef void let_buffer_go(self) noexcept nogil:
         """Nothing is in it, and nothing is expected for a while: thousands may be in that state."""
@@ -605,7 +589,7 @@ cdef class Machine(Life):
             return self.violation(_wire.INTERNAL, "out of memory", 0, 0)
         memcpy(channel.text, at, size)
         channel.text_size = size
-        self.charge(CHANNEL_COST + size)
+        self.charge(cost_of(channel))
         channel.priority = opening.priority
         channel.outgoing.limit = self.peer_parameters.channel_limit
         channel.incoming.granted = channel.incoming.window = self.settings.channel_window
@@ -655,7 +639,7 @@ cdef class Machine(Life):
             event.size = size
             return True
         if whole > channel.partial_room:
-            channel.partial_room = max(whole, channel.partial_room * 2)
+            channel.partial_room = max(whole, channel.partial_room + (channel.partial_room >> 3))
             larger = <char *>realloc(channel.partial, channel.partial_room)
             if larger == NULL:
                 return self.violation(_wire.INTERNAL, "out of memory", 0, 0)

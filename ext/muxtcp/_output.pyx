@@ -17,8 +17,8 @@ from ._flow cimport MESSAGE_COST, budget_has, credit_left
 from ._replay cimport replay_again, replay_free, replay_full, replay_keep, replay_release, replay_sent
 from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
 from ._table cimport (
-    BLOCKED_DIRT, CHANNEL_COST, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
-    LOCAL_FINISHED, OPEN_STATE, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free,
+    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
+    LOCAL_FINISHED, OPEN_STATE, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free, cost_of,
 )
 from ._wire cimport MAX_HEADER_BYTES, write_header, write_varint
 
@@ -388,7 +388,7 @@ cdef class Output:
     cdef void settle(self, channel_t *channel) noexcept nogil:
         """Free a channel that left the table, as it does when it has ended and was released, and every list."""
         if not channel.flags & (IN_TABLE | IN_READY | IN_DIRTY | IN_WRITABLE | IN_CREDIT_LINE | IN_MEMORY_LINE):
-            self.charge(-<int64_t>(CHANNEL_COST + channel.text_size))
+            self.charge(-cost_of(channel))
             channel_free(channel)
 
     # Writing

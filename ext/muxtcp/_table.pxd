@@ -5,6 +5,8 @@ from ._flow cimport incoming_t, outgoing_t
 
 cdef enum:
     CHANNEL_COST = 5_120            # of a channel with its handler's task, beside messages, name and meta; measured, rounded up
+    PAIR_COST = 160                 # of a pair of meta once it is read, beside its text: two objects in a dict
+    MOST_PAIRS = 64
 
 cdef enum State:                    # docs/PROTOCOL.md, section 8
     OPEN_STATE = 0
@@ -108,6 +110,12 @@ cdef inline int after(int state, int step) noexcept nogil:
 cdef inline size_t place_of(uint64_t id, size_t room) noexcept nogil:
     """Ids of one peer are consecutive with one parity: fold the parity away, and neighbours get neighbouring slots."""
     return ((id >> 1) + (id & 1) * (room >> 1)) & (room - 1)
+
+
+cdef inline int64_t cost_of(channel_t *channel) noexcept nogil:
+    """What a channel takes of the process's memory: what its OPEN said is kept, and read, where a character may take four bytes."""
+    cdef int64_t size = channel.text_size
+    return CHANNEL_COST + 5 * size + PAIR_COST * min(size >> 1, <int64_t>MOST_PAIRS)
 
 
 cdef inline channel_t *table_find(table_t *table, uint64_t id) noexcept nogil:

@@ -13,6 +13,7 @@ cdef enum:
     MAX_OPEN = 4_096
     MAX_NAME = 255
     MAX_REASON = 255
+    MAX_PAIRS = 64
     MIN_PART = 1_024
 
 cdef enum Kind:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from support import frames
 from support.rawpeer import RawPeer
 
 from muxtcp import Channel, Code, Config, HandshakeError, MemoryBudget, Server, connect, serve
@@ -38,6 +39,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def handler(channel: Channel) -> None:
+    if channel.name == "endless":
+        while True:
+            await channel.send(bytes(1_000))
     if channel.name == "torrent":
         for _ in range(200):
             await channel.send(MESSAGE)
@@ -45,19 +49,19 @@ async def handler(channel: Channel) -> None:
         await channel.send(message)
 
 
-async def guest(server: Server) -> RawPeer:
+async def guest(server: Server, **parameters: int) -> RawPeer:
     """A client whose session the server keeps when its connection breaks."""
     host, port = server.sockets[0].getsockname()
     peer = RawPeer(*await asyncio.open_connection(host, port), client=True)
-    await peer.greet(resume=100_000, ticket=bytes(16))
+    await peer.greet(resume=100_000, ticket=bytes(16), **parameters)
     await peer.probe()
     return peer
 
 
 @asynccontextmanager
-async def crowd(guests: int) -> AsyncIterator[tuple[Server, Ballast, list[RawPeer]]]:
+async def crowd(guests: int, config: Config | None = None) -> AsyncIterator[tuple[Server, Ballast, list[RawPeer]]]:
     budget = MemoryBudget(LIMIT)
-    async with serve(handler, "127.0.0.1", 0, budget=budget) as server:
+    async with serve(handler, "127.0.0.1", 0, budget=budget, config=config) as server:
         ballast, peers = Ballast(budget), [await guest(server) for _ in range(guests)]
         yield server, ballast, peers
         ballast.drop()
@@ -129,3 +133,33 @@ async def test_when_all_is_used_a_sender_has_one_message_on_its_way() -> None:
             assert await channel.recv() == MESSAGE, number
             assert peer.engine.held_bytes <= 2 * len(MESSAGE)
         del peer
+
+
+def stuck(server: Server, channels: int) -> bool:
+    """Whether one session has so many channels, and all of their senders wait."""
+    [session] = server.sessions
+    return len(session.channels) == channels and all(channel.stall for channel in session.channels)
+
+
+async def test_a_reader_that_never_reads_costs_what_config_says_on_many_channels_and_when_it_is_gone(
+    loop_name: str,
+) -> None:
+    """Nothing is read or acknowledged: the queue and the replay log are full, and every handler waits."""
+    config = Config(replay_limit=512 << 10, send_buffer=256 << 10)  # less than a kernel takes for a socket
+    most = config.worst_case()
+    count = 100 if loop_name == "asyncio-debug" else 1_000  # a traceback for each handle and task takes its time
+    async with crowd(0, config) as (server, ballast, peers):
+        peers.append(await guest(server, session_limit=1 << 50, channel_limit=1 << 50))
+        await peers[0].send(*[frames.open(channel, "endless") for channel in range(1, 2 * count, 2)])
+        await until(lambda: stuck(server, count))
+        [session] = server.sessions
+        assert config.replay_limit * 0.8 < session.engine.held_bytes <= most.sent
+        assert ballast.budget.used <= most.total
+        peers[0].writer.transport.abort()
+        await until(lambda: server.counters["parked"] == 1)
+        assert session.engine.held_bytes <= most.sent
+        assert server.parking.cost <= ballast.budget.used <= most.total
+        session.abort()
+        await session.wait_closed()
+        assert server.parking.cost == 0
+        del session

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 PREFACE = bytes.fromhex("8d4d55580d0a1a0a")
 MAX_LIMIT = 2**53
 REASON_MAX = 255
+PAIRS_MAX = 64
 NAME_MAX = 255
 PART_MIN = 1_024
 
@@ -301,7 +302,10 @@ class Reader:
         return self.take(self.varint())
 
     def pairs(self) -> dict[str, str]:
-        return {read_text(self.sized()): read_text(self.sized()) for _ in range(self.varint())}
+        count = self.varint()
+        if count > PAIRS_MAX:
+            raise Violation(self.short, f"{count} pairs")
+        return {read_text(self.sized()): read_text(self.sized()) for _ in range(count)}
 
     def fields(self) -> list[tuple[int, bytes]]:
         values = []
