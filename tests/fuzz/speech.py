@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from support import frames
-from support.frames import Kind, Record
+from support.frames import Code, Kind, Record
 
 CHANNELS = [1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 2**60 - 2, 2**60 - 1]
 # Around all that decides.
@@ -31,9 +31,29 @@ def opening(chance: random.Random) -> dict[str, Any]:
     }
 
 
-def said(kind: Kind, chance: random.Random, channels: Sequence[int] = CHANNELS) -> bytes:
-    """A frame of this kind on one of these channels."""
-    channel, number = chance.choice(channels), chance.choice(NUMBERS)
+def good_frame(chance: random.Random, channels: Sequence[int]) -> bytes:
+    """One frame that is most likely allowed on one of these channels."""
+    channel = chance.choice(channels)
+    match chance.choice(["data", "part", "part", "finish", "reset", "credit", "blocked", "session"]):
+        case "data":
+            return frames.data(channel, bytes(chance.choice([0, 100, 5_000, 16_384])))
+        case "part":
+            return frames.part(channel, bytes(chance.choice([1_024, 9_000, 16_384])))
+        case "finish":
+            return frames.finish(channel)
+        case "reset":
+            return frames.reset(channel, Code.CANCELLED, "enough")
+        case "credit":
+            return frames.credit(channel, chance.choice([262_144, 300_000, 2**20]))
+        case "blocked":
+            return frames.blocked(channel, 49_152, chance.choice([50_000, 69_216]))
+        case _:
+            return frames.session_credit(2**20) + frames.channel_credit(2_000) + frames.ping(7)
+
+
+def said(kind: Kind, chance: random.Random) -> bytes:
+    """A frame of this kind on some channel."""
+    channel, number = chance.choice(CHANNELS), chance.choice(NUMBERS)
     match kind:
         case Kind.OPEN:
             return frames.open(channel, **opening(chance))

@@ -21,7 +21,6 @@ from support.strategies import SMALL, message
 from muxtcp.errors import LocalProtocolError, MessageTooLarge
 
 STEPS = 150
-USUAL = [Kind.DATA, Kind.PART, Kind.CREDIT, Kind.FINISH, Kind.FINISH, Kind.RESET, Kind.BLOCKED]
 FREE = {EventKind.WRITABLE, EventKind.CAN_OPEN}
 LIMITS = {Code.CREDIT_EXCEEDED, Code.TOO_MANY_CHANNELS, Code.LIMIT_OVERFLOW}  # what depends on the limits we announced
 FILLER = bytes(SMALL["max_frame"] + 16)  # completes a frame that is cut short
@@ -107,17 +106,17 @@ class Comparison:
 
     def step(self) -> None:
         chance = self.chance
-        match chance.choice(["open", "data", "data", "known", "known", "frame", "mangled", *3 * ["command"]]):
+        match chance.choice(["open", "message", *6 * ["good"], "frame", "mangled", *6 * ["command"]]):
             case "open":
-                self.feed(frames.open(self.next_theirs, **speech.opening(chance)))
+                self.feed(frames.open(self.next_theirs, "theirs", mode=chance.choice(frames.MODES)))
                 self.next_theirs += 2
-            case "data":
+            case "message":
                 channel = chance.choice(self.channels)
                 size, fragments = chance.choice(speech.SIZES), chance.choice([1_024, 3_000, 16_384])
                 for frame in message(channel, bytes(size), fragments):
                     self.feed(frame)
-            case "known":
-                self.feed(speech.said(chance.choice(USUAL), chance, self.channels))
+            case "good":
+                self.feed(speech.good_frame(chance, self.channels))
             case "frame":
                 self.feed(speech.any_frame(chance))
             case "mangled":
@@ -129,8 +128,9 @@ class Comparison:
 
     @property
     def channels(self) -> list[int]:
-        """The first of either side's, and the peer's newest."""
-        return [1, 2, 3, 4, max(self.next_theirs - 2, 1)]
+        """Those that were opened, by either side."""
+        ours = self.engine.said.keys() - {0}
+        return sorted(ours | {event.channel for event in self.engine.seen(EventKind.OPENED)}) or [1]
 
     def feed(self, data: bytes) -> None:
         if self.engine.closed or self.open_to_interpretation:
