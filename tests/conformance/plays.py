@@ -1,14 +1,14 @@
 """What a play is, and how one says what it expected and what came instead."""
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from conformance.lab import Lab
 from conformance.stand import ROLES, Role
 
 Kind = Literal["right", "wrong"]
+F = TypeVar("F", bound=Callable[..., Awaitable[None]])
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ def add(kind: Kind, musts: Iterable[str], role: Role, name: str, run: Callable[[
     PLAYS.append(Play(name, kind, role, tuple(musts), run))
 
 
-def _decorator(kind: Kind, musts: tuple[str, ...], roles: Iterable[Role], each: Mapping[str, Any] | None) -> Any:
-    def decorate(function: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _decorator(
+    kind: Kind, musts: tuple[str, ...], roles: Iterable[Role], each: Mapping[str, Any] | None
+) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
         title = function.__name__.replace("_", " ")
         for role in roles:
             if each is None:
@@ -57,29 +59,11 @@ def _with(function: Callable[..., Awaitable[None]], value: Any) -> Callable[[Lab
     return lambda lab: function(lab, value)
 
 
-def right(*musts: str, roles: Iterable[Role] = ROLES, each: Mapping[str, Any] | None = None) -> Any:
+def right(*musts: str, roles: Iterable[Role] = ROLES, each: Mapping[str, Any] | None = None) -> Callable[[F], F]:
     """The decorated function is a play by the rules; with `each` one for every value, which it gets as well."""
     return _decorator("right", musts, roles, each)
 
 
-def wrong(*musts: str, roles: Iterable[Role] = ROLES, each: Mapping[str, Any] | None = None) -> Any:
+def wrong(*musts: str, roles: Iterable[Role] = ROLES, each: Mapping[str, Any] | None = None) -> Callable[[F], F]:
     """The same, of a play that breaks them."""
     return _decorator("wrong", musts, roles, each)
-
-
-def chosen(patterns: Iterable[str], roles: Iterable[Role]) -> list[Play]:
-    """Plays of these roles, of a rule (`S-4`), of a section (`S`), or with a text in their name."""
-    wanted = list(patterns)
-
-    def fits(play: Play) -> bool:
-        return not wanted or any(_fits(play, pattern) for pattern in wanted)
-
-    return [play for play in PLAYS if play.role in roles and fits(play)]
-
-
-def _fits(play: Play, pattern: str) -> bool:
-    if re.fullmatch(r"[A-Z]-\d+", pattern):
-        return pattern in play.musts
-    if re.fullmatch(r"[A-Z]", pattern):
-        return any(must.startswith(pattern) for must in play.musts)
-    return pattern in play.name

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Literal
 
 from conformance.plays import Play
 from conformance.rules import RULES, SECTIONS
 from support import frames
 from support.frames import PREFACE
-from support.raw import RawPeer, Said
+from support.raw import RawPeer
 
 Verdict = Literal["pass", "FAIL", "not tried"]
 LAST = 12  # entries of a connection that a failure shows
 SHOWN = 32  # bytes of each in hex
+FRAMES = 8  # of each in words
+WIDTH = 400  # characters of what was expected, and came instead
 
 
 @dataclass
@@ -39,14 +41,14 @@ def transcript(peer: RawPeer) -> list[str]:
     told = [
         f"{'sent' if by == 'peer' else 'came'}  {shown(b''.join(said.data for said in group))}"
         for by, group in groupby(peer.said, key=lambda said: said.by)
-        for group in [list(group)]
     ]
     return [f"({len(told) - LAST} entries before)", *told[-LAST:]] if len(told) > LAST else told
 
 
 def shown(data: bytes) -> str:
     more = f" ... ({len(data):,} bytes)" if len(data) > SHOWN else ""
-    return f"{data[:SHOWN].hex(' ')}{more} = {'; '.join(decoded(data)) or 'nothing whole'}"
+    told = list(islice(decoded(data), FRAMES + 1))
+    return f"{data[:SHOWN].hex(' ')}{more} = {'; '.join(told[:FRAMES])}{'; ...' if len(told) > FRAMES else ''}"
 
 
 def decoded(data: bytes) -> Iterator[str]:
@@ -59,7 +61,7 @@ def decoded(data: bytes) -> Iterator[str]:
         try:
             item, at = frames.take_frame(data, at)
         except (frames.NeedMore, frames.Violation, ValueError) as error:
-            yield f"[{type(error).__name__} {error}]".replace(" ]", "]")
+            yield f"[{error!r}]"
             return
         yield words(item)
 
@@ -71,18 +73,28 @@ def words(item: frames.Frame) -> str:
     except (frames.Violation, ValueError) as error:
         return f"{name} on {item.channel} [{error}]"
     name = fields.pop("record", f"{name} on {item.channel}")
-    return f"{name} {' '.join(f'{key}={brief(value)}' for key, value in fields.items())}".strip()
+    told = [f"{key}={brief(value)}" for key, value in fields.items() if not usual(key, value)]
+    return " ".join([name, *told])
+
+
+def usual(key: str, value: object) -> bool:
+    """Whether it goes without saying."""
+    return value in ("", b"", {}, None) or frames.DEFAULTS.get(key) == value
 
 
 def brief(value: object) -> str:
     return f"{len(value):,} bytes" if isinstance(value, bytes) and len(value) > 16 else repr(value)
 
 
+def cut(text: str) -> str:
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]} ..."
+
+
 def failure(result: Result) -> Iterator[str]:
     play = result.play
     yield f"{result.verdict}  {play}  ({play.kind}; {', '.join(play.musts)})"
-    yield f"      expected  {result.expected}"
-    yield f"      came      {result.came}"
+    yield f"      expected  {cut(result.expected)}"
+    yield f"      came      {cut(result.came)}"
     for number, lines in enumerate(result.connections, 1):
         yield f"      connection {number}:"
         yield from (f"        {line}" for line in lines)
@@ -135,6 +147,3 @@ def summary(title: str, results: list[Result], seconds: float) -> str:
     failed = [rule for rule in rules if verdict(of(results, rule)) == "FAIL"]
     told = f"{title}: {len(rules) - len(failed)} of {len(rules)} rules, {count(results)} plays, {seconds:.1f} s"
     return f"{told}; red: {' '.join(failed)}" if failed else told
-
-
-__all__ = ["Result", "Said", "failure", "summary", "table", "transcript"]

@@ -7,13 +7,14 @@ from typing import Any
 from conformance.lab import Lab, expect, fails
 from conformance.plays import right, wrong
 from conformance.resuming import KEY, WISH, Talk, talk
+from conformance.stand import Role
 from conformance.tables import given_up
 from support import frames, tickets
 from support.frames import PREFACE, Code, Record, Why
 from support.raw import RawPeer
 from support.tickets import Position
 
-AT_A_CLIENT = ["client"]
+AT_A_CLIENT: list[Role] = ["client"]
 TICKET = tickets.Ticket(bytes(range(16)), b"process1", bytes(range(32)))
 
 

@@ -7,13 +7,14 @@ from typing import Any
 from conformance.lab import Lab, ensure, expect
 from conformance.plays import right, wrong
 from conformance.resuming import KEY, NONCE, WISH, Talk, talk
+from conformance.stand import Role
 from conformance.tables import HASTY, refused_by_a_server
 from support import frames, tickets
 from support.frames import PREFACE, Code, Record, Why
 from support.raw import RawPeer
 from support.tickets import Position
 
-AT_A_SERVER = ["server"]
+AT_A_SERVER: list[Role] = ["server"]
 
 
 # --- granting ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from conformance.lab import Lab, Unexpected, lab
 from conformance.plays import Play
-from conformance.report import Result, failure, transcript
+from conformance.report import Result, transcript
 from conformance.stand import Gone, Refusal, Role, Stand, Unsupported, client_stand, server_stand
 from support.frames import Violation
 
@@ -108,8 +108,6 @@ async def play_all(it: Tried, plays: list[Play], *, verbose: bool) -> tuple[list
                 results.append(await tried(play, stand))
                 if verbose:
                     print(f"{results[-1].verdict:<10}{play}", flush=True)
-                if results[-1].verdict == "FAIL" and verbose:
-                    print("\n".join(failure(results[-1])), flush=True)
                 if stand.control.over:
                     break
     return results, time.monotonic() - began

@@ -33,7 +33,10 @@ class Gone(Exception):
 
 
 class Control:
-    """The control channel, over a session of its own. `ask()` may be called by several tasks at once."""
+    """The control channel, over a session of its own. `ask()` may be called by several tasks at once.
+
+    It looks at no limit: what it sends at once is far less than any implementation announces.
+    """
 
     def __init__(self, peer: RawPeer) -> None:
         self.peer = peer
@@ -41,6 +44,7 @@ class Control:
         self.numbers = itertools.count(1)
         self.answers: dict[str, asyncio.Future[list[str]]] = {}
         self.patience, peer.patience = peer.patience, None  # between two commands, silence is all right
+        self.ping: int | None = None  # one that has not been answered
         self.reading: asyncio.Task[None] | None = None
 
     @property
@@ -85,8 +89,6 @@ class Control:
             for answer in self.answers.values():
                 if not answer.done():
                     answer.set_exception(Gone(f"the control session has ended: {error!r}"))
-
-    ping: int | None = None  # one that has not been answered
 
     def _take(self, frame: Frame) -> None:
         if frame.record is Record.PING:

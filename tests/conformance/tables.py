@@ -17,7 +17,7 @@ VIOLATIONS: dict[str, Any] = json.loads((VECTORS / "violations.json").read_text(
 OPENS: dict[str, Any] = json.loads((VECTORS / "opens.json").read_text())
 HANDSHAKES: dict[str, Any] = json.loads((VECTORS / "handshakes.json").read_text())
 
-HASTY = 100  # ms for a handshake
+HASTY = 200  # ms for a handshake
 
 
 def raw(pieces: Any) -> bytes:

@@ -52,7 +52,7 @@ def test_a_failure_says_what_was_sent_expected_and_heard(tmp_path: Path) -> None
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAIL  client: after goaway nothing is opened and what is open goes on  (right; E-1)" in done.stdout
     assert "came      b'\\x00\\x00\\x00\\x00\\x00'" in done.stdout
-    assert "GOAWAY last=1 code=0 reason=''" in done.stdout
+    assert "GOAWAY last=1 code=0; PING n=1" in done.stdout
     assert "06 08 00 00 00 00 00" in done.stdout
     assert "red: E-1" in done.stdout
 
