@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from conformance.suite import PLAYS
 
@@ -20,11 +19,11 @@ subject.cli()
 
 def conformance(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, HERE, *map(str, arguments)],
+        [sys.executable, HERE, "--patience", "30", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(HERE.parent)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -58,6 +57,6 @@ def test_a_failure_says_what_was_sent_expected_and_heard(tmp_path: Path) -> None
 
 
 def test_an_implementation_that_is_not_there() -> None:
-    done: Any = conformance("--server", "tcp://127.0.0.1:1")
+    done = conformance("--server", "tcp://127.0.0.1:1")
     assert done.returncode == 2
     assert "server tcp://127.0.0.1:1:" in done.stderr
