@@ -34,11 +34,12 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
 
 def test_a_mistake_is_found_and_kept(tmp_path: Path) -> None:
     class Believes(stream.Ear):
-        """That nobody ever resets a channel twice in a row."""
+        """That messages of two channels never follow each other."""
 
         def note(self, event: stream.Event) -> None:
             super().note(event)
-            if [kind for kind, *_ in self.events[-2:]] == [stream.EventKind.RESET] * 2:
+            first, second = [None, None, *self.events][-2:]
+            if first and first.kind is second.kind is stream.EventKind.MESSAGE and first.channel != second.channel:
                 raise KeyError
 
     def one(data: bytes) -> None:
