@@ -93,7 +93,7 @@ class Channel(Inbox):
 
     @property
     def meta(self) -> dict[str, str]:
-        """What the opener sent with the name; there before the first message."""
+        """What the opener sent with the name; there before the first message. A new dict each time."""
 
     @property
     def session(self) -> Session:

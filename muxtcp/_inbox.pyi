@@ -61,7 +61,7 @@ class Inbox:
 
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def batches(self) -> Batches:
-        """Messages in lists: all that are here, at least one, until the peer's `send_eof()`.
+        """Messages in lists: those that are here, 1 to 4,096, until the peer's `send_eof()`.
 
         The cheapest way to receive many with a task; raises as `recv()` does.
 

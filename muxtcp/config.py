@@ -95,8 +95,8 @@ class Config:
     too."""
 
     max_channels: int = _bounded(1_024, 1, 1 << 31)
-    """Channels that the peer may have open at once; about 2 KiB each with a handler's task, and up to 4 KiB of name
-    and meta. Go's HTTP/2 server has 250, nginx 128, yamux no limit."""
+    """Channels that the peer may have open at once, and handlers that run for them: about 2 KiB each with its task, and
+    up to 4 KiB of name and meta. Go's HTTP/2 server has 250, nginx 128, yamux no limit."""
 
     accept_backlog: int = _bounded(256, 1, 1 << 31)
     """Channels that the peer has opened and whose handler has not run yet; it bounds a burst of opens. yamux has
@@ -154,12 +154,13 @@ class Config:
     # Patience.
 
     glitch_burst: int = _bounded(1_000, 1, 1 << 31)
-    """Oddities of a peer (channels that it opens and resets itself, pings without data, limits announced twice) that
-    are let pass at once; more end the session with CALM. Figure of nghttp2, chosen after the rapid-reset attacks of
-    2023."""
+    """Oddities of a peer (channels that it opens and resets within a second, unanswered; pings without data; limits
+    announced twice) that are let pass at once; more end the session with CALM. Figure of nghttp2, chosen after the
+    rapid-reset attacks of 2023."""
 
     glitch_rate: float = _bounded(33.0, 0.0, 1e9)
-    """Oddities per second that are forgiven. Figure of nghttp2."""
+    """Oddities per second that are forgiven; so is one for each channel that the peer opened and that ended in order.
+    Figure of nghttp2; Envoy, too, bears resets that are at most half of all requests."""
 
     max_handshakes: int = _bounded(256, 1, 1 << 31)
     """Connections of one listener whose handshake has not ended; further ones are closed at once, and counted. OpenSSH

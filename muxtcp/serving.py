@@ -54,6 +54,8 @@ class Serving(Lasting):
             return
         if inspect.isawaitable(running):
             task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
+            self._serve_as_task(channel)
+            task.add_done_callback(lambda _: self._handler_returned(channel))
             if isinstance(running, Coroutine):
                 task.add_done_callback(lambda _: running.close())  # if cancelled before its first step, it never began
 

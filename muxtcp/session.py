@@ -96,7 +96,6 @@ class Session(Serving):
             by raising `HandshakeError`.
 
     Attributes:
-        peer_meta: the peer's metadata, once the handshake has come.
         peer_auth: the credentials that a client showed, as bytes that `repr()` does not show.
         on_close: callables that are called with the session when it ends; what they raise is logged. One that is
             appended after the end is never called: look at `closed` first.
@@ -164,7 +163,6 @@ class Session(Serving):
         self._parking = parking
         self.is_client = client
         self.meta = dict(meta or {})
-        self.peer_meta: dict[str, str] = {}
         self.peer_auth = Secret()
         self.on_close: list[Callable[[Session], object]] = []
         self._on_hello_hook = on_hello
@@ -191,7 +189,7 @@ class Session(Serving):
     def _on_hello(self) -> None:
         peer = self.engine.peer
         assert peer is not None
-        self.peer_meta, self.peer_auth = peer.meta, Secret(peer.auth)
+        self.peer_auth = Secret(peer.auth)
         self._take_names()
         self._spawn(self._admit(), f"admission of {self.peername}")
 
@@ -235,7 +233,6 @@ class Session(Serving):
     def _on_up(self) -> None:
         peer = self.engine.peer
         assert peer is not None
-        self.peer_meta = peer.meta
         self._take_names()
         if self.engine.resumable:
             try:
@@ -358,9 +355,19 @@ class Session(Serving):
         """Smoothed round trip in seconds; nan before the first measurement."""
         return self.engine.rtt
 
+    @property
+    def peer_meta(self) -> dict[str, str]:
+        """The peer's metadata, once the handshake has come: text to text. A new dict each time."""
+        peer = self.engine.peer
+        return {} if peer is None else peer.meta
+
     def stats(self) -> dict[str, int]:
-        """Counters since the session began: frames, messages and bytes each way, and what was refused, by name."""
-        return self.engine.counters | self._resumption_stats()
+        """Counters since the session began: frames, messages and bytes each way, and what was refused, by name.
+
+        `oddities` of the peer are what `glitch_burst` bounds; `turns_cut_short` says how often the session had used up
+        its share of a turn of the loop, so that others had theirs first.
+        """
+        return self.engine.counters | self._resumption_stats() | {"turns_cut_short": self.turns_cut_short}
 
     @property
     def peer_going_away(self) -> bool:

@@ -13,7 +13,7 @@ cdef class ChannelListener:
 
 cdef class Channel(Inbox):
     # identity, with what an Inbox has
-    cdef readonly dict meta
+    cdef bytes pairs                    # the metadata, as in OPEN
     cdef readonly int wish              # priority
     cdef readonly object deadline       # loop time, or None
     cdef readonly object traceparent

@@ -13,7 +13,8 @@ from muxtcp.errors import ChannelReset, Code, EndOfStream, LocalProtocolError, M
 from muxtcp.isolation import Sparing, callback_failed
 
 from ._engine cimport Engine, fitting
-from ._host cimport ChannelHost
+from ._handshake cimport decode_pairs
+from ._host cimport BYTES_SHIFT, ChannelHost
 from ._instant cimport DONE
 from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
@@ -66,7 +67,7 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
     channel.state = state
     channel.id = state.id
     channel.name = name
-    channel.meta = meta
+    channel.pairs = meta
     channel.wish = priority
     channel.codec = codec
     channel.deadline = None if deadline_ms is None else host.loop.time() + deadline_ms / 1000
@@ -96,6 +97,11 @@ cdef class Channel(Inbox):
     def __repr__(self):
         how = "closed" if self.state == NULL else "failed" if self.failure is not None else "open"
         return f"<Channel {self.id} {self.name!r} {how}>"
+
+    @property
+    def meta(self):
+        """What the opener said of it: text to text. Made anew each time, and kept as the few bytes that it came as."""
+        return decode_pairs(PyBytes_AS_STRING(self.pairs), PyBytes_GET_SIZE(self.pairs))
 
     @property
     def session(self):
@@ -270,6 +276,10 @@ cdef class Channel(Inbox):
         if self.state == NULL:
             return IS_OVER
         result = engine.send_object(self.state, message)
+        if result > 0:
+            self.host.left -= 1 + (PyBytes_GET_SIZE(message) >> BYTES_SHIFT)
+            if self.host.left <= 0:
+                self.host.give_way()
         if result == WRITTEN:
             if engine.used + engine.sealed >= BLOCK:
                 self.host.flush()

@@ -271,7 +271,8 @@ cdef class Engine(Resumable):
         cdef channel_t *found = self.named(channel)
         if found.text == NULL:
             raise illegal(f"channel {channel} was not opened by the peer")
-        return Opening(*decode_open(found.text, found.text_size))
+        name, pairs, *rest = decode_open(found.text, found.text_size)
+        return Opening(name, decode_pairs(pairs, len(pairs)), *rest)
 
     def send(self, channel, bytes data not None):
         cdef int result = self.send_object(self.named(channel), data)
@@ -375,5 +376,6 @@ cdef class Engine(Resumable):
             "bytes_received": self.received_bytes,
             "frames_discarded": self.discarded_frames,
             "frames_ignored": self.ignored_frames,
+            "oddities": self.oddities,
             "keepalive_probes": self.probes,
         }

@@ -29,6 +29,7 @@ cdef int read_parameters(const char *at, const char *end, bint hello, parameters
 cdef int check_open(const char *at, size_t size, opening_t *opening) noexcept nogil
 
 cdef bytes encode_parameters(parameters_t *parameters, bint hello, dict meta, bytes auth, bytes ticket)
+cdef bytes encode_pairs(dict meta)
 cdef dict decode_pairs(const char *at, size_t size)
 cdef bytes encode_open(str name, dict meta, int mode, int priority, object deadline_ms, object traceparent)
 cdef tuple decode_open(const char *at, size_t size)     # (name, meta, mode, priority, deadline_ms, traceparent)

@@ -1,6 +1,15 @@
 # ChannelHost: what a channel needs of its session; the session itself is in _session.
 from ._engine cimport Engine
 
+cdef enum:
+    # What a session may do in one turn of the loop before the others have theirs, in units of about a quarter of a microsecond: a
+    # message that arrives, is received or is sent is one, so are 256 bytes read or written, or 8 frames; a channel that is opened is
+    # 64. Together a millisecond or two: less, and the turns themselves cost too much; more, and one session holds up the others.
+    SHARE = 4_096
+    BYTES_SHIFT = 8
+    FRAMES_SHIFT = 3
+    OPENED_UNITS = 64
+
 cdef class ChannelHost:
     cdef readonly Engine engine
     cdef readonly object loop
@@ -10,5 +19,7 @@ cdef class ChannelHost:
     cdef bint delivering                # reporting what the engine understood: nothing is written, no task runs
     cdef list awake                     # wake-ups of receivers, fired when all is delivered
     cdef int woken                      # other tasks woken in this dispatch, through the loop
+    cdef Py_ssize_t left                # of this turn's share
     cdef int output_ready(self) except -1               # something to write: schedule a turn
     cdef int flush(self) except -1                      # write now
+    cdef int give_way(self) except -1                   # the share is used up: others have their turn

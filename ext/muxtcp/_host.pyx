@@ -7,3 +7,6 @@ cdef class ChannelHost:
 
     cdef int flush(self) except -1:
         raise NotImplementedError
+
+    cdef int give_way(self) except -1:
+        raise NotImplementedError

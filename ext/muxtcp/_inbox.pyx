@@ -13,6 +13,7 @@ from libc.string cimport memcpy
 
 from muxtcp.errors import ChannelClosed, Code, CodecError, EndOfStream, LocalProtocolError, raised_again
 
+from ._host cimport SHARE
 from ._instant cimport PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
@@ -25,6 +26,7 @@ cdef class Receive:
     cdef Inbox inbox
     cdef int mode
     cdef Wakeup wakeup                  # while it waits for one
+    cdef bint gave_way
 
     def __init__(self):
         raise TypeError("made by recv()")
@@ -75,6 +77,12 @@ cdef int receive_send(PyObject *self, PyObject *arg, PyObject **result) except? 
         receive.wakeup = None
         if inbox.count > 1 and inbox.sleeping:
             inbox.wake_receiver()
+    elif inbox.count and inbox.host.left <= 0 and not receive.gave_way:
+        receive.gave_way = True                             # a task that never has to wait would keep the loop for itself
+        inbox.host.give_way()
+        Py_INCREF(None)
+        result[0] = <PyObject *>None
+        return PYGEN_NEXT
     if inbox.count:
         value = inbox.take(receive.mode)
         Py_INCREF(value)
@@ -147,7 +155,7 @@ cdef class Inbox:
         return new_receive(self, NEXT)
 
     def batches(self):
-        """Iterate over lists of all the messages that are here, at least one each time, until the peer's send_eof()."""
+        """Iterate over lists of the messages that are here, 1 to 4,096 each time, until the peer's send_eof()."""
         cdef Batches batches = Batches.__new__(Batches)
         batches.inbox = self
         return batches
@@ -167,7 +175,7 @@ cdef class Inbox:
         cdef list batch
         if mode == BATCH:
             batch = []
-            while self.count:
+            while self.count and len(batch) < SHARE:
                 message = <bytes>self.ring[self.first]
                 try:
                     batch.append(message if self.codec is None else self._decoded(message))
@@ -196,6 +204,7 @@ cdef class Inbox:
         if self.count == 0:
             return None                                         # its codec has ended the channel, and so emptied the ring
         cdef bytes message = self.pop()
+        self.host.left -= 1
         if self.state != NULL:
             self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
         return message

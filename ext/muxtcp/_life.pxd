@@ -93,7 +93,8 @@ cdef class Life(Output):
     cdef uint64_t pong
     cdef uint64_t frames_at_ping
     cdef double smoothed            # round trip in seconds; 0: none yet
-    cdef double glitches
+    cdef readonly uint64_t oddities         # of the peer, in all
+    cdef double glitches                    # those of them that are not forgiven yet
     cdef double glitches_at
     # resumption
     cdef bint preface_said
@@ -134,6 +135,7 @@ cdef class Life(Output):
     cdef void return_slot(self, channel_t *channel) noexcept nogil
     cdef void hang_up(self, channel_t *channel) noexcept nogil
     cdef void offer_slots(self) noexcept nogil
+    cdef void handler_returned(self, uint64_t id) noexcept nogil        # of a SERVED channel
     cdef int raise_limit(self, uint64_t *limit, uint64_t value) noexcept nogil
     cdef uint64_t largest_cost(self) noexcept nogil
     cdef int peer_blocked(self, incoming_t *flow, uint64_t limit, uint64_t need) noexcept nogil
@@ -152,12 +154,14 @@ cdef class Life(Output):
     cdef uint64_t ask_pong(self) noexcept nogil
     cdef double due(self) noexcept nogil                                # when tick() wants to be called; inf: not
     cdef void tick(self, double now) noexcept nogil
-    cdef void glitch(self, double cost) noexcept nogil
+    cdef void glitch(self) noexcept nogil
+    cdef void reset_by_peer(self, channel_t *channel) noexcept nogil
     # resumption
     cdef void owe_ack(self) noexcept nogil
     cdef void connection_lost(self, uint64_t code, int goodbye) noexcept nogil  # a break, or the end of a session that survives none
     cdef int say(self, int kind, bytes payload) except -1                       # a record of the handshake
     # beginning and end
+    cdef bint in_handshake(self, int kind) noexcept nogil                       # whether it may go on with this record
     cdef int greet(self, int kind, dict meta, bytes auth) except -1
     cdef int accept_session(self, dict meta, uint64_t resume, bytes ticket) except -1
     cdef void come_up(self) noexcept nogil

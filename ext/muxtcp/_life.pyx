@@ -17,7 +17,8 @@ from ._handshake cimport encode_parameters
 from ._output cimport ACK_SLOT, BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PARTED, PING_SLOT, PONG_SLOT
 from ._table cimport (
     CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
-    RESET_DIRT, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, cost_of, table_add, table_find, table_remove,
+    RESET_DIRT, R_RESET, SERVED, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, cost_of, table_add, table_find,
+    table_remove,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, write_varint
 
@@ -27,6 +28,7 @@ cdef enum:                              # when an ACK is due (S-10)
     MOST_UNACKNOWLEDGED_BYTES = 65_536
 
 cdef double ACK_DELAY = 0.02
+cdef double AT_ONCE = 1.0           # seconds: a channel that is reset earlier was never meant to be used (Envoy counts so, too)
 cdef double LATE = 0.5              # seconds: a timer that fires later than this says our loop was blocked
 
 cdef bytes TEXT_ANSWER = b"This port speaks muxtcp version 1, a binary protocol.\r\n"
@@ -64,7 +66,7 @@ cdef class Life(Output):
         if value < limit[0]:
             return self.violation(_wire.LIMIT_BACKWARDS, "a limit went from %llu to %llu", limit[0], value)
         if value == limit[0]:
-            self.glitch(1)
+            self.glitch()
         limit[0] = value
         return True
 
@@ -182,6 +184,8 @@ cdef class Life(Output):
         cdef int next = after(channel.state, step)
         if next > CLOSED:
             return False
+        if next == CLOSED and not channel.flags & OURS and step != R_RESET and channel.state != LOCAL_RESET:
+            self.glitches = max(0.0, self.glitches - 1)         # one that ended in order makes up for one that did not
         channel.state = next
         if next == LOCAL_RESET:
             self.drop_queue(channel)
@@ -202,10 +206,19 @@ cdef class Life(Output):
         table_remove(&self.table, channel)
         self.grant_session(channel.incoming.received - channel.incoming.consumed)
         channel.incoming.consumed = channel.incoming.received
-        if not channel.flags & OURS:
+        if not channel.flags & (OURS | SERVED):
             self.slots_returned += 1
             self.offer_slots()
         self.settle(channel)
+
+    cdef void handler_returned(self, uint64_t id) noexcept nogil:
+        """The slot comes back when the channel has ended as well; else opening and leaving would start tasks without a bound."""
+        cdef channel_t *channel = table_find(&self.table, id)
+        if channel != NULL:
+            channel.flags &= ~<int>SERVED
+        else:
+            self.slots_returned += 1
+            self.offer_slots()
 
     cdef void offer_slots(self) noexcept nogil:
         """Announce the slots that came back: when they are a quarter of all, or when the peer has no other."""
@@ -362,9 +375,16 @@ cdef class Life(Output):
         self.unsent_then = pending
         self.probe_at = now + self.settings.keepalive_timeout
 
-    cdef void glitch(self, double cost) noexcept nogil:
+    cdef void reset_by_peer(self, channel_t *channel) noexcept nogil:
+        """Odd is who opens a channel and resets it at once, unanswered: not who answers, refuses, or gives up what takes too long."""
+        if not channel.flags & OURS and channel.state != LOCAL_RESET:
+            if channel.outgoing.used == 0 and self.now - channel.opened_at < AT_ONCE:
+                self.glitch()
+
+    cdef void glitch(self) noexcept nogil:
         """Something odd but legal happened: a token bucket bounds how much of it we bear."""
-        self.glitches = max(0.0, self.glitches - (self.now - self.glitches_at) * self.settings.glitch_rate) + cost
+        self.oddities += 1
+        self.glitches = max(0.0, self.glitches - (self.now - self.glitches_at) * self.settings.glitch_rate) + 1
         self.glitches_at = self.now
         if self.glitches > self.settings.glitch_burst and self.phase == UP:
             self.violation(_wire.CALM, "more than %llu oddities at once", <uint64_t>self.settings.glitch_burst, 0)
@@ -389,6 +409,16 @@ cdef class Life(Output):
             self.broken = True
 
     # The end
+
+    cdef bint in_handshake(self, int kind) noexcept nogil:
+        """Whether the handshake may go on with this record."""
+        if self.phase == PROVING:
+            return kind == _wire.RESUME_CONFIRM
+        if not self.client:
+            return kind == _wire.HELLO or kind == _wire.RESUME and not self.resuming
+        if self.resuming:
+            return kind in (_wire.RESUME_OK, _wire.RESUME_FAILED, _wire.REFUSED)
+        return kind in (_wire.WELCOME, _wire.REFUSED)
 
     cdef void come_up(self) noexcept nogil:
         self.phase = UP

@@ -46,6 +46,7 @@ cdef class Machine(Life):
     cdef char *returned             # a message put together from fragments: freed at the next call
     cdef bint closed_told
     # facts
+    cdef uint64_t parsed            # frames begun to be read
     cdef readonly uint64_t received_bytes
     cdef readonly uint64_t discarded_frames
     cdef readonly uint64_t ignored_frames
@@ -66,7 +67,6 @@ cdef class Machine(Life):
     cdef int preface(self) noexcept nogil
     cdef bint http(self) noexcept nogil
     cdef int record(self, const char *at, size_t size, event_t *event) noexcept nogil
-    cdef bint in_handshake(self, int kind) noexcept nogil
     cdef int resumption(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil
     cdef int greeted(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil
     cdef int channel_frame(self, uint64_t id, int kind, const char *at, size_t size, event_t *event) noexcept nogil

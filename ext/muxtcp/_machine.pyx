@@ -16,7 +16,7 @@ from ._flow cimport MESSAGE_COST, charge, consume, credit_left
 from ._handshake cimport check_open, opening_t, read_parameters
 from ._intake cimport LARGEST_ROOM, fitting_room
 from ._life cimport (
-    ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, PROVING, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
+    ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
 )
 from ._output cimport PARTED, PONG_SLOT
 from ._slack cimport allow, forbid
@@ -229,6 +229,7 @@ cdef class Machine(Life):
             return self.violation(_wire.EARLY_FRAME, "bytes before HELLO or RESUME was answered", 0, 0)
         if self.phase == HANDED_OVER:
             return False
+        self.parsed += 1
         first = read_varint(at, end, _wire.MAX_LENGTH_BYTES, &length)
         if first == 0:
             return False
@@ -340,7 +341,7 @@ cdef class Machine(Life):
             self.pong = numbers[0]
             self.slots |= PONG_SLOT
             if self.received_frames == self.frames_at_ping:
-                self.glitch(1)
+                self.glitch()
             self.frames_at_ping = self.received_frames
         elif kind == _wire.PONG:
             if not 1 <= numbers[0] <= self.pings:
@@ -406,16 +407,6 @@ cdef class Machine(Life):
             self.keep_reason(at, end - at)
             self.end_session(numbers[0], BY_PEER, SAY_NOTHING)
         return True
-
-    cdef bint in_handshake(self, int kind) noexcept nogil:
-        """Whether the handshake may go on with this record."""
-        if self.phase == PROVING:
-            return kind == _wire.RESUME_CONFIRM
-        if not self.client:
-            return kind == _wire.HELLO or kind == _wire.RESUME and not self.resuming
-        if self.resuming:
-            return kind in (_wire.RESUME_OK, _wire.RESUME_FAILED, _wire.REFUSED)
-        return kind in (_wire.WELCOME, _wire.REFUSED)
 
     cdef int resumption(self, int kind, const char *at, const char *end, event_t *event) noexcept nogil:
         """What it says is for someone with a key: here it only moves the handshake on."""
@@ -593,7 +584,7 @@ cdef class Machine(Life):
         channel.priority = opening.priority
         channel.outgoing.limit = self.peer_parameters.channel_limit
         channel.incoming.granted = channel.incoming.window = self.settings.channel_window
-        channel.incoming.since = self.now
+        channel.incoming.since = channel.opened_at = self.now
         channel.state = OPEN_STATE if opening.mode == 0 else REMOTE_FINISHED if opening.mode == 1 else LOCAL_FINISHED
         event.kind = OPENED_EVENT
         event.channel = channel
@@ -670,8 +661,7 @@ cdef class Machine(Life):
 
     cdef int peer_reset(self, channel_t *channel, uint64_t code, const char *reason, size_t size, event_t *event) noexcept nogil:
         cdef bint answer = channel.state in (OPEN_STATE, REMOTE_FINISHED)
-        if not channel.flags & OURS and channel.state != LOCAL_RESET:
-            self.glitch(1)                              # it opens and resets; else it refuses, or answers our RESET
+        self.reset_by_peer(channel)
         if channel.state != LOCAL_RESET and not channel.flags & RELEASED:
             event.kind = RESET_EVENT
             event.channel = channel

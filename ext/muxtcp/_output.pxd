@@ -40,6 +40,7 @@ cdef enum Hold:                     # why no message is encoded at once
     LOG_FULL = 2                    # too much is unacknowledged
     REPLAYING = 4                   # what was lost on a broken connection goes first
     PARTED = 8                      # there is no connection
+    GIVING_WAY = 16                 # others have their turn
 
 cdef class Output:
     # what the process has to give

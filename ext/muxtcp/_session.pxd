@@ -18,6 +18,7 @@ cdef class SessionCore(ChannelHost):
     cdef bytes storage                      # being filled with a large message
     cdef bint firing                        # running the tasks that were woken: what they write goes out together
     cdef bint reading_paused
+    cdef readonly int turns_cut_short       # how often the share was used up
     cdef int backlog                        # most channels that are accepted in one dispatch
     cdef bint eof_seen
     cdef double congested_since             # loop time at which the line last took something, while the engine is congested
@@ -40,6 +41,8 @@ cdef class SessionCore(ChannelHost):
     cdef int writing_paused(self) except -1
     cdef int writing_resumed(self) except -1
     # inside
+    cdef int begin_share(self) except -1
+    cdef int read_on(self) except -1
     cdef int write(self, list segments) except -1
     cdef int deliver(self) except -1
     cdef int fire(self) except -1

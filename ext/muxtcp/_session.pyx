@@ -1,6 +1,7 @@
 """SessionCore: events of the engine go to channels, output of the engine to the connection.
 
-A *turn* writes what is due and reports what came of it; it is scheduled at most once. A dispatch (bytes arrived) reports everything
+A *turn* writes what is due and reports what came of it; it is scheduled at most once. What a session may do before its next turn is
+bounded (`SHARE`): when that is used up it gives way, and nothing more is read, reported or written directly until then. A dispatch (bytes arrived) reports everything
 first; when that woke tasks, the turn is scheduled behind them, so that their answers go out together in the same iteration of the
 loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses this with what users call.
 """
@@ -14,7 +15,8 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.ref cimport Py_DECREF
 from libc.math cimport INFINITY
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free
 
 from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
@@ -25,16 +27,16 @@ from muxtcp.sockets import Nobody, unacknowledged
 from . cimport _machine
 from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
-from ._handshake cimport decode_open, encode_open
+from ._handshake cimport decode_open, encode_open, encode_pairs
+from ._host cimport BYTES_SHIFT, FRAMES_SHIFT, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
-from ._output cimport BLOCK, CONGESTED, PARTED, PING_SLOT
-from ._table cimport CLOSED, OURS, channel_t
+from ._output cimport BLOCK, CONGESTED, GIVING_WAY, PARTED, PING_SLOT
+from ._table cimport CLOSED, OURS, SERVED, channel_t
 from ._wakeup cimport Wakeup
 
 cdef object logger = Sparing("muxtcp")
 
 cdef enum:
-    EVENTS_A_TURN = 4_096           # then others get the loop: at about 100 ns each, half a millisecond
     WRITE_SIZE = 262_144            # asked of the engine at once: several large messages in one writelines
 
 cdef int VIOLATIONS = 0x100                  # codes from here on say that somebody broke the protocol ...
@@ -51,6 +53,7 @@ cdef class SessionCore(ChannelHost):
         self.call_soon = loop.call_soon
         self.config = config
         self.backlog = config.accept_backlog
+        self.left = SHARE
         self.codec = codec
         self.timer_at = INFINITY
         self.opening = {}
@@ -95,6 +98,7 @@ cdef class SessionCore(ChannelHost):
         self.transport = transport
         self.write_one = transport.write
         self.turn = self._turn                                  # a cycle, until the connection is lost
+        self.begin_share()
         self.engine.held_back &= ~<uint32_t>CONGESTED
         self.set_timer()
         self.flush()
@@ -117,13 +121,19 @@ cdef class SessionCore(ChannelHost):
         return self.lent_view
 
     cdef int bytes_arrived(self, Py_ssize_t size) except -1:
+        cdef uint64_t parsed = self.engine.parsed
         self.engine.received(size, self.clock())
         self.deliver()
+        # Many frames are no event, and a loop may read again at once.
+        self.left -= (size >> BYTES_SHIFT) + ((self.engine.parsed - parsed) >> FRAMES_SHIFT)
+        if self.left <= 0:
+            self.give_way()
         return 0
 
     cdef int eof_arrived(self) except -1:
         self.eof_seen = True
         while self.reading_paused and self.failure is None:     # a dispatch had stopped at its bound: the rest came before the end
+            self.begin_share()
             self.deliver()
         self.engine.received_eof(self.clock())
         self.deliver()
@@ -172,8 +182,33 @@ cdef class SessionCore(ChannelHost):
             self.call_soon(self.turn)
         return 0
 
+    cdef int give_way(self) except -1:
+        if self.engine.held_back & GIVING_WAY:
+            return 0
+        self.engine.held_back |= GIVING_WAY
+        self.turns_cut_short += 1
+        if not self.reading_paused and self.transport is not None and not self.shut and not self.eof_seen:
+            self.reading_paused = True
+            self.transport.pause_reading()
+        if not self.turn_due and self.turn is not None:         # not as output_ready(): a dispatch gives way as well
+            self.turn_due = True
+            self.call_soon(self.turn)
+        return 0
+
+    cdef int begin_share(self) except -1:
+        self.left = SHARE
+        self.engine.held_back &= ~<uint32_t>GIVING_WAY
+        return 0
+
+    cdef int read_on(self) except -1:
+        self.reading_paused = False
+        if self.transport is not None and not self.eof_seen and not self.transport.is_closing():
+            self.transport.resume_reading()
+        return 0
+
     def _turn(self):
         self.turn_due = False
+        self.begin_share()
         self.flush()
         if self.reading_paused or self.engine.has_news():
             self.deliver()
@@ -238,8 +273,7 @@ cdef class SessionCore(ChannelHost):
         cdef Engine engine = self.engine
         cdef Channel channel
         cdef event_t event
-        cdef int events = EVENTS_A_TURN
-        cdef int opens = self.backlog                           # a new channel costs a task: a hundred messages
+        cdef int opens = self.backlog
         if self.delivering:
             return 0                                            # called from a callback: the loop below goes on
         self.delivering = True
@@ -257,22 +291,19 @@ cdef class SessionCore(ChannelHost):
                     except BaseException as error:
                         self._callback_failed(channel, error)
                 else:
-                    opens -= event.kind == _machine.OPENED_EVENT
+                    if event.kind == _machine.OPENED_EVENT:
+                        opens -= 1
+                        self.left -= OPENED_UNITS
                     self.report(&event)
-                events -= 1
-                if events == 0 or opens == 0:
+                self.left -= 1
+                if self.left <= 0 or opens == 0:
                     break
         finally:
             self.delivering = False
-        if events == 0 or opens == 0:
-            if not self.reading_paused and self.transport is not None and not self.eof_seen:
-                self.reading_paused = True
-                self.transport.pause_reading()
-            self.output_ready()
-        elif self.reading_paused:
-            self.reading_paused = False
-            if self.transport is not None and not self.shut and not self.eof_seen:
-                self.transport.resume_reading()
+        if self.left <= 0 or opens == 0:
+            self.give_way()
+        elif self.reading_paused and not engine.held_back & GIVING_WAY:
+            self.read_on()
         if self.awake:
             self.fire()
         if self.woken:
@@ -310,6 +341,8 @@ cdef class SessionCore(ChannelHost):
             channel = <Channel>event.channel.owner
         if kind == _machine.OPENED_EVENT:
             channel = new_channel(self, event.channel, decode_open(event.channel.text, event.channel.text_size), self.codec)
+            free(event.channel.text)                            # it is the channel's now
+            event.channel.text = NULL
             self._on_channel(channel)
             return 0
         try:
@@ -391,6 +424,17 @@ cdef class SessionCore(ChannelHost):
 
     # Channels
 
+    def _serve_as_task(self, Channel channel):
+        """Keep the channel's slot until `_handler_returned`, also when the channel ends before that."""
+        if channel.state != NULL:
+            channel.state.flags |= SERVED
+
+    def _handler_returned(self, Channel channel):
+        """What serves a channel of the peer has ended: its slot may be given back."""
+        self.engine.handler_returned(channel.id)
+        if self.failure is None and self.engine.has_output():
+            self.output_ready()
+
     def attached_channels(self):
         return self.attached()
 
@@ -420,7 +464,7 @@ cdef class SessionCore(ChannelHost):
         state = self.engine.open_channel(encode_open(name, meta, kind, priority, deadline_ms, traceparent), kind, priority)
         if state == NULL:
             return None
-        channel = new_channel(self, state, (name, meta or {}, mode, priority, deadline_ms, traceparent), codec)
+        channel = new_channel(self, state, (name, encode_pairs(meta), mode, priority, deadline_ms, traceparent), codec)
         self.output_ready()
         return channel
 
@@ -484,6 +528,8 @@ cdef class SessionCore(ChannelHost):
             self._check_quiet()
         if self.transport is not None:
             self._close_connection()
+            if self.reading_paused:
+                self.read_on()                                  # up to the end
         self.engine.forget()                                    # the exception has the counts
         self._on_ended()
         return 0
@@ -538,6 +584,7 @@ cdef class SessionCore(ChannelHost):
         self.transport = transport
         self.write_one = transport.write
         self.turn = self._turn
+        self.begin_share()
         self.connection_error = None
         again = self.engine.rejoin(frames, self.clock())
         self.flush()

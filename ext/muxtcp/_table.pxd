@@ -39,6 +39,7 @@ cdef enum Flag:
     OURS = 256                      # we opened it
     IN_MEMORY_LINE = 512            # waits for room in the session's queue
     IN_TABLE = 1024                 # may be found by its id
+    SERVED = 2048                   # a handler runs for it, and holds its slot
 
 cdef enum Dirt:                     # control frames owed, coalesced: at most one of each
     CREDIT_DIRT = 1
@@ -70,6 +71,7 @@ cdef struct channel_t:
     size_t promised                 # session credit set aside for it
     size_t room_promised            # room in the queue set aside for it
     int64_t deficit                 # of deficit round robin
+    double opened_at
     char *partial                   # fragments so far of a message that is arriving
     size_t partial_size
     size_t partial_room

@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -477,8 +478,9 @@ async def test_a_plain_handler_keeps_the_channel_open_and_one_that_raises_resets
 
 async def test_a_session_and_its_channels_may_be_collected_in_one_cycle() -> None:
     async with joined() as (client, _, peer):
-        held = await client.open("it")
+        codec = SimpleNamespace(encode=bytes, decode=bytes)
+        held = await client.open("it", codec=codec)
         await peer.arrived.get()
-    held.meta["cycle"] = held
-    del held, client, peer, _
+    codec.cycle = held
+    del codec, held, client, peer, _
     gc.collect()

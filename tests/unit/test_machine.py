@@ -35,6 +35,37 @@ def test_who_opens_and_resets_is_borne_up_to_a_rate() -> None:
     assert side.closed.code == frames.Code.CALM
 
 
+def test_a_reset_of_what_was_answered_or_took_long_is_no_oddity() -> None:
+    side = alone(glitch_burst=3, glitch_rate=0.0)
+    for now, channel in enumerate(range(1, 25, 4)):
+        side.feed(frames.open(channel) + frames.open(channel + 2), float(now))
+        side.engine.send(channel, b"an answer")
+        side.feed(frames.reset(channel), float(now))
+        side.feed(frames.reset(channel + 2), now + 1.0)
+    assert side.closed is None
+    assert side.engine.counters["oddities"] == 0
+
+
+def test_channels_that_end_in_order_make_up_for_as_many_that_do_not() -> None:
+    side = alone(glitch_burst=3, glitch_rate=0.0)
+    for channel in range(1, 81, 4):
+        side.feed(frames.open(channel) + frames.reset(channel) + frames.open(channel + 2) + frames.finish(channel + 2))
+        side.engine.finish(channel + 2)
+        side.engine.data_to_send()
+    assert side.closed is None
+    assert side.engine.counters["oddities"] == 20
+
+
+def test_what_we_refuse_makes_up_for_nothing() -> None:
+    side = alone(glitch_burst=3, glitch_rate=0.0)
+    for channel in range(1, 17, 4):
+        side.feed(frames.open(channel))
+        side.engine.reset(channel, frames.Code.NOT_FOUND)
+        side.feed(frames.finish(channel) + frames.open(channel + 2) + frames.reset(channel + 2))
+    assert side.closed is not None
+    assert side.closed.code == frames.Code.CALM
+
+
 def test_a_reset_that_answers_or_refuses_is_no_oddity() -> None:
     patience = {"glitch_burst": 3, "glitch_rate": 0.0}
     pair = Pair.connected("engine", "engine", client_options=patience, server_options=patience)

@@ -1,0 +1,142 @@
+"""What a session may do before others have their turn, and slots that outlive their channel."""
+
+import asyncio
+
+import pytest
+
+from muxtcp import Channel, Config, EndOfStream
+from muxtcp.testing import pair
+
+MANY = 20_000  # messages: several shares of a turn
+HUGE = Config(channel_window=1 << 30, session_window=1 << 30, memory_limit=1 << 30)
+
+
+class Clock:
+    """Counts the turns of the loop, for as long as it is entered."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def tick(self) -> None:
+        self.turns += 1
+        self.handle = asyncio.get_running_loop().call_soon(self.tick)
+
+    def __enter__(self) -> "Clock":
+        self.tick()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.cancel()
+
+
+async def filled(channel: Channel) -> None:
+    """Wait until everything has come."""
+    while channel.stats().unread < MANY:
+        await asyncio.sleep(0)
+
+
+async def test_who_receives_what_has_piled_up_lets_others_run() -> None:
+    arrived: asyncio.Queue[Channel] = asyncio.Queue()
+
+    async def handler(channel: Channel) -> None:
+        arrived.put_nowait(channel)
+        await channel.session.wait_closed()
+
+    async with pair(handler, config=HUGE) as p:
+        ours = await p.client.open("pile")
+        await ours.send_many([b"x"] * MANY)
+        theirs = await arrived.get()
+        await filled(theirs)
+        before = p.server.stats()["turns_cut_short"]
+        with Clock() as clock:
+            for _ in range(MANY):
+                await theirs.recv()
+        assert clock.turns > MANY // 4_096
+        assert p.server.stats()["turns_cut_short"] > before
+
+
+async def test_who_is_cancelled_while_he_gives_way_has_taken_nothing() -> None:
+    arrived: asyncio.Queue[Channel] = asyncio.Queue()
+
+    async def handler(channel: Channel) -> None:
+        arrived.put_nowait(channel)
+        await channel.session.wait_closed()
+
+    async with pair(handler, config=HUGE) as p:
+        ours = await p.client.open("pile")
+        await ours.send_many([number.to_bytes(4) for number in range(MANY)])
+        await ours.send_eof()
+        theirs = await arrived.get()
+        await filled(theirs)
+        received: list[int] = []
+
+        async def receive() -> None:
+            while True:
+                received.append(int.from_bytes(await theirs.recv()))
+
+        for _ in range(MANY):
+            task = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            task.cancel()
+            [ended] = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(ended, EndOfStream):
+                break
+        assert received == list(range(MANY))
+
+
+async def test_a_batch_is_bounded() -> None:
+    arrived: asyncio.Queue[Channel] = asyncio.Queue()
+
+    async def handler(channel: Channel) -> None:
+        arrived.put_nowait(channel)
+        await channel.session.wait_closed()
+
+    async with pair(handler, config=HUGE) as p:
+        ours = await p.client.open("pile")
+        await ours.send_many([b"x"] * MANY)
+        await ours.send_eof()
+        theirs = await arrived.get()
+        await filled(theirs)
+        sizes = [len(batch) async for batch in theirs.batches()]
+        assert sum(sizes) == MANY
+        assert max(sizes) == 4_096
+
+
+async def test_who_sends_without_having_to_wait_lets_others_run() -> None:
+    async def handler(channel: Channel) -> None:
+        async for _ in channel:
+            pass
+
+    async with pair(handler, config=HUGE, socket_buffer=1 << 30) as p:
+        channel = await p.client.open("sink")
+        with Clock() as clock:
+            for _ in range(10 * MANY):
+                await channel.send(bytes(64))
+        assert clock.turns > 10 * MANY // 8_192
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_slot_is_free_when_the_handler_has_returned(how: str) -> None:
+    leave = asyncio.Event()
+    running = most = 0
+
+    async def handler(channel: Channel) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await (channel.close() if how == "close" else channel.reset())
+        await leave.wait()
+        running -= 1
+
+    async with pair(handler, config=Config(max_channels=4)) as p:
+        for _ in range(4):
+            await (await p.client.open("busy")).close()
+        waiting = asyncio.create_task(p.client.open("one more").__aenter__())
+        await p.client.ping()
+        await p.client.ping()
+        assert not waiting.done()
+        leave.set()
+        await waiting
+        for _ in range(20):
+            await (await p.client.open("busy")).close()
+        assert most == 4
