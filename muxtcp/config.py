@@ -7,11 +7,11 @@ KIB, MIB = 1 << 10, 1 << 20
 
 MESSAGE_OVERHEAD = 64  # what a message costs beside its bytes (section 7 of the protocol)
 OPENING = 4 * KIB  # largest payload of an OPEN frame: name and meta, kept while the channel lives (section 6)
-READ_TEXT = 4  # bytes that a byte of text may take once it is read: one rare character makes all of a text so wide
+READ = 6  # bytes that each may cost: it is kept, and read, where one rare character makes a whole text four wide
 HANDSHAKE = 16 * KIB  # largest record of a handshake (section 4)
 STRANGER = 16 * KIB  # what a connection costs before its handshake ends, beside what it has said; measured, rounded up
 CHANNEL = 16 * KIB  # what a channel costs with its handler's task and 64 pairs of meta, beside their text; measured
-SESSION = 16 * KIB  # what a session costs beside all that varies; measured, rounded up
+SESSION = 24 * KIB  # what a session costs beside all that varies; measured, rounded up
 READ_BUFFER = 256 * KIB  # most that one wake-up reads
 WRITTEN = 256 * KIB  # most that one wake-up writes
 
@@ -49,10 +49,10 @@ class Cost(NamedTuple):
             f"{channels} for {c.max_channels:,} "
             f"channels with name, meta and handler (max_channels), {reading} being read (max_frame) and {session} for "
             f"the session itself. Before its "
-            f"handshake ends it costs at most {STRANGER // KIB} KiB, and three times what it has said (of at most "
+            f"handshake ends it costs at most {STRANGER // KIB} KiB, and six times what it has said (of at most "
             f"{HANDSHAKE // KIB} KiB), for {c.handshake_timeout:g} s; at most {c.max_handshakes:,} connections of a "
             f"listener ({c.max_handshakes_per_address:,} from one address) are in that state at once: "
-            f"{c.max_handshakes * (STRANGER + 3 * HANDSHAKE) / MIB:,.1f} MiB."
+            f"{c.max_handshakes * (STRANGER + READ * HANDSHAKE) / MIB:,.1f} MiB."
         )
 
 
@@ -137,7 +137,7 @@ class Config:
 
     handshake_timeout: float = _seconds(5.0)
     """Time from the accepted or established connection to the end of the handshake: how long an unauthenticated peer
-    may hold a descriptor and its 16 KiB, and three times what it has said. websockets has 10 s, OpenSSH 120."""
+    may hold a descriptor and its 16 KiB, and six times what it has said. websockets has 10 s, OpenSSH 120."""
 
     close_timeout: float = _seconds(5.0)
     """Bounds each step of `close()`: the open channels may finish for so long, then the peer's goodbye may take as long
@@ -209,9 +209,9 @@ class Config:
             received=self.memory_limit + self.memory_limit // 8,  # room for a message that is arriving grows in eighths
             # The message that goes over send_buffer is the application's own choice, not the peer's.
             sent=self.send_buffer + WRITTEN + self.high_water + self.replay_limit,
-            channels=self.max_channels * (CHANNEL + OPENING * (1 + READ_TEXT)),
+            channels=self.max_channels * (CHANNEL + OPENING * READ),
             # The buffer holds one unfinished frame, and is up to twice as large when it has grown for it.
             reading=READ_BUFFER + 2 * self.max_frame,
-            session=SESSION + HANDSHAKE * (1 + READ_TEXT),
+            session=SESSION + HANDSHAKE * READ,
             config=self,
         )

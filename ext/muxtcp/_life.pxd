@@ -7,8 +7,9 @@ from ._output cimport Output
 from ._table cimport channel_t, table_t
 
 cdef enum:                          # what a session costs the process's budget, in bytes, beside all that varies
-    STRANGER_COST = 65_536          # before its handshake has ended: 16 KiB, and three times the largest HELLO
-    SESSION_COST = 16_384           # after it; and twice what the peer's parameters take
+    READ_COST = 6                   # of each byte of a HELLO: it is kept, and read, where a character may take four bytes
+    STRANGER_COST = 114_688         # before its handshake has ended: 16 KiB, and the largest HELLO, read
+    SESSION_COST = 24_576           # after it, beside what the HELLO takes
 
 cdef enum Phase:
     PREFACE = 0                     # the peer's preface has not come

@@ -422,7 +422,7 @@ cdef class Life(Output):
 
     cdef void come_up(self) noexcept nogil:
         self.phase = UP
-        self.charge(SESSION_COST + 2 * <int64_t>self.greeting_size - STRANGER_COST)
+        self.charge(SESSION_COST + READ_COST * <int64_t>self.greeting_size - STRANGER_COST)
         self.log.on = self.settings.resume > 0
         self.log.limit = self.settings.replay_limit
         self.ack_sizes = min(<uint64_t>MOST_UNACKNOWLEDGED_BYTES, self.peer_parameters.replay_limit >> 1)

@@ -98,13 +98,25 @@ class Server(Peer):
         return held
 
 
+def settled(server: Server, ready: Callable[[Held], bool] = lambda held: True) -> Held:
+    """What it holds once that is so and does not change any more: whoever fills what he may, stops then."""
+    held, steady = server.state(ready), 0
+    while steady < 3:
+        time.sleep(0.1)
+        earlier, held = held, server.state(ready)
+        steady = steady + 1 if abs(held.allocated - earlier.allocated) < 1_000 else 0
+    return held
+
+
 # Connections whose handshake has begun
 
 
 def hello(size: int) -> bytes:
-    """The preface and a HELLO with a record of so many bytes, most of them metadata."""
-    empty = frames.hello(meta={"k": "v" * 10_000})
-    return frames.PREFACE + frames.hello(meta={"k": "v" * (10_000 + size - len(empty) + 3)})
+    """The preface and a HELLO with a record of so many bytes, of metadata that takes the most when it is read."""
+    short = {f"{n:02}": "" for n in range(63)}
+    wide = "\N{GRINNING FACE}" + "x" * 10_000  # one character beyond the plane makes all of them four bytes wide
+    rest = size - len(frames.hello(meta=short | {"wide": wide})) + 3
+    return frames.PREFACE + frames.hello(meta=short | {"wide": wide + "x" * rest})
 
 
 def silent(port: int) -> socket.socket:
@@ -159,9 +171,9 @@ def half_open(way: HalfOpen, count: int, loop: str) -> Bill:
     """What one of `count` connections costs that begin in this way and go no further."""
     with Server(loop, HALF_OPEN, over_tls=way.over_tls, slow_admission=True) as server:
         warm = [way.begin(server.port) for _ in range(20)]
-        before = server.state(lambda held: held.handshakes == len(warm))
+        before = settled(server, lambda held: held.handshakes == len(warm))
         crowd = [way.begin(server.port) for _ in range(count)]
-        full = server.state(lambda held: held.handshakes == len(warm) + count)
+        full = settled(server, lambda held: held.handshakes == len(warm) + count)
         for connection in warm + crowd:
             connection.close()
     return Bill((full.allocated - before.allocated) / count, (full.resident - before.resident) / count)
@@ -245,7 +257,7 @@ def unread(villain: Villain, config: Config, size: int = 1_000, *, rest: int = 0
 
 def crowded(villain: Villain, config: Config) -> None:
     """All channels that it may open, with the largest OPEN, of metadata that takes the most when it is read."""
-    wide = "\N{GRINNING FACE}" + "x" * 3_600  # one character beyond the plane makes all of them four bytes wide
+    wide = "\N{GRINNING FACE}" + "x" * 3_600
     meta = {"wide": wide} | {f"{n:02}": "" for n in range(63)}
     for index in range(config.max_channels):
         villain.socket.sendall(frames.open(2 * index + 1, "sleeper", meta=meta))
@@ -312,11 +324,7 @@ def worst_case(way: Worst, loop: str) -> Result:
         villain = Villain(server.port, **way.parameters)
         server.state(lambda held: held.sessions == 1)
         way.play(villain, config)
-        steady, at = 0, 0
-        while steady < 3:  # a producer fills what it may, and stops
-            time.sleep(0.1)
-            full = server.state()
-            steady, at = (steady + 1, at) if abs(full.allocated - at) < 1_000 else (0, full.allocated)
+        full = settled(server)
         villain.close()
     cost = config.worst_case()
     promised = getattr(cost, way.part) + cost.session + way.channels * cost.channels // config.max_channels

@@ -24,7 +24,7 @@ class Ballast:
         self.weights: list[Engine] = []
 
     def up_to(self, share: float) -> None:
-        size = int(share * LIMIT) - self.budget.used - 65_536  # an engine takes that beside its window
+        size = int(share * LIMIT) - self.budget.used - 114_688  # an engine takes that beside its window
         weight = Engine(client=True, max_message=size - 64, session_window=1_024, memory_limit=size, budget=self.budget)
         self.weights.append(weight)
         assert self.budget.used == int(share * LIMIT)

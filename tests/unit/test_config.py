@@ -76,4 +76,4 @@ def test_worst_case_adds_up_and_says_so() -> None:
     words = str(cost)
     assert f"at most {cost.total / MIB:.1f} MiB" in words
     assert "72.0 MiB of received messages that nobody consumed (memory_limit)" in words
-    assert "16 KiB, and three times what it has said (of at most 16 KiB), for 5 s" in words
+    assert "16 KiB, and six times what it has said (of at most 16 KiB), for 5 s" in words
