@@ -23,6 +23,7 @@ class Talk:
         self.ticket = tickets.Ticket(bytes(range(16)), b"process1", bytes(range(32)))
         self.peer: RawPeer
         self.user: User
+        self.told: dict[str, Any]  # the parameters of the implementation
         self.spoken = 0  # messages of the user
 
     async def agree(self, *, key: bytes | None = None, said: dict[str, Any] | None = None, **options: object) -> None:
@@ -32,15 +33,18 @@ class Talk:
             self.peer, self.user = await self.lab.begin(**options, **keyed)
             ours = {"resume": WISH, "ticket": NONCE, "replay_limit": 2**22, **(said or {})}
             welcome = await self.lab.greet(self.peer, self.user, **ours)
+            self.told = welcome.fields
             self.ticket = tickets.Ticket.of_welcome(welcome.fields["ticket"], NONCE, key)
             hello = frames.parameters([1, 1], meta={"conformance": self.user.name}, **ours)
             self.ticket.limits = tickets.limits(hello, welcome.payload[1:])
             return
         self.peer, self.user = await self.lab.begin(**{"resume": WISH} | options, **keyed)
         hello = (await self.peer.until(Record.HELLO)).payload[1:]
+        self.told = frames.read_parameters(hello, Record.HELLO)
         if key is not None:
-            nonce = frames.read_parameters(hello, Record.HELLO)["ticket"]
-            self.ticket.secret = tickets.hkdf(key, nonce, bytes(16), self.ticket.id, self.ticket.incarnation)
+            self.ticket.secret = tickets.hkdf(
+                key, self.told["ticket"], bytes(16), self.ticket.id, self.ticket.incarnation
+            )
         ours = {"resume": WISH, "ticket": self.ticket.welcome(derived=key is not None), **(said or {})}
         self.ticket.limits = tickets.limits(hello, frames.parameters([1], **ours))
         await self.peer.send(PREFACE, frames.welcome(**ours))
@@ -191,9 +195,9 @@ async def limits_are_announced_anew(lab: Lab) -> None:
     it.breaks()
     peer, _ = await it.resume()
     limit = (await peer.until(Record.SESSION_CREDIT)).fields["limit"]
-    ensure(limit >= 2 * 67, "a SESSION_CREDIT of at least what was spent", limit)
+    ensure(limit >= it.told["session_limit"], f"a SESSION_CREDIT of at least {it.told['session_limit']}", limit)
     limit = (await peer.until(Record.CHANNEL_CREDIT)).fields["limit"]
-    ensure(limit >= 1, "a CHANNEL_CREDIT of at least what is open", limit)
+    ensure(limit >= it.told["max_channels"], f"a CHANNEL_CREDIT of at least {it.told['max_channels']}", limit)
 
 
 @right("S-8", "R-2")
