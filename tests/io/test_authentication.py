@@ -170,7 +170,7 @@ class Undecided:
 class TestTime:
     async def test_it_has_the_time_of_the_handshake(self) -> None:
         undecided = Undecided()
-        config = Config(handshake_timeout=0.05)
+        config = Config(handshake_timeout=0.3)  # enough for a HELLO, wherever this runs
         async with serve(echo, "127.0.0.1", 0, authenticate=undecided, config=config) as server:
             with pytest.raises(HandshakeError) as refused:
                 await connect(server.addresses[0])
