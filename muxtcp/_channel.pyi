@@ -1,6 +1,7 @@
 """Channel and ChannelListener: what a user holds of one channel."""
 
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, final
 
@@ -171,6 +172,29 @@ class Channel(Inbox):
 
         Raises:
             As `send()`.
+        """
+
+    def send_threadsafe(self, message: Any) -> Future[None]:
+        """Send one message from another thread than that of the session's event loop.
+
+        Everything else of a channel and its session is for the loop's thread, and raises RuntimeError elsewhere.
+
+        Messages of one thread are sent in the order of its calls; between threads there is none. The message is copied
+        now, unless there is a codec: that one works in the loop's thread, so do not change the object meanwhile.
+
+        Returns:
+            A future that is done when the message is accepted, or has the error that `send()` would raise. Its
+            `result(timeout)` blocks, so never call it in the loop's thread. Cancelling it gives up a message that still
+            waits for credit; one that was accepted in the same instant is sent nevertheless, whole.
+
+        Raises:
+            RuntimeError: the event loop is closed.
+            TypeError: not bytes, and there is no codec.
+
+        Example:
+            def worker(channel: muxtcp.Channel) -> None:  # in a thread
+                for row in database:
+                    channel.send_threadsafe(row).result(timeout=30)  # back-pressure: one at a time
         """
 
     # The end

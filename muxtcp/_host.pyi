@@ -10,4 +10,8 @@ class ChannelHost:
     @property
     def engine(self) -> Engine: ...
     @property
-    def loop(self) -> AbstractEventLoop: ...
+    def loop(self) -> AbstractEventLoop:
+        """In whose thread the session lives: from others, `asyncio.run_coroutine_threadsafe(..., session.loop)`."""
+
+    def _check_thread(self) -> None:
+        """Raises RuntimeError in any other thread."""

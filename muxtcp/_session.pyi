@@ -27,6 +27,11 @@ class SessionCore(ChannelHost):
         """Of the connection; None before it is there and after it is gone."""
 
     @property
+    def forked(self) -> bool:
+        """Whether this process is a fork's child, and the session its parent's: it is over here, and goes on there."""
+
+    def _forked(self) -> None: ...
+    @property
     def clock(self) -> Callable[[], float]:
         """Seconds, as `loop.time()` but finer."""
 

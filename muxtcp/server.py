@@ -18,6 +18,7 @@ from muxtcp.authentication import Authenticate, Secret
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, MuxError
+from muxtcp.forks import watch
 from muxtcp.gate import Gate, origin
 from muxtcp.isolation import Sparing
 from muxtcp.parking import Parking
@@ -187,6 +188,8 @@ class Server:
         self._shutdown: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
+        self._of_parent = False  # this process is a fork's child
+        watch(self)
 
     # Life, in this order
 
@@ -234,6 +237,8 @@ class Server:
 
         Once begun, it is carried through, also when the caller is cancelled: as a handler is, when its session ends.
         """
+        if self._of_parent:
+            return
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -305,6 +310,8 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> None:
         """Take the connections that wait. The loop's own server would apply TLS before the caps could be."""
+        if self._stopping:  # in the child of a fork, where it could not be taken from the loop
+            return
         for _ in range(ACCEPTS):
             try:
                 connection, place = listener.accept()
@@ -394,6 +401,19 @@ class Server:
             await session.close(Code.SHUTDOWN, GOODBYE, timeout=0)  # the channels have had their time
         except MuxError as error:
             logger.info("a session ended while it was drained: %s", error)
+
+    def _forked(self) -> None:
+        """In the child of a fork: sockets and sessions are the parent's, and so is the loop that hears of signals."""
+        self._of_parent = self._stopping = True
+        self._admission.stop()
+        self._paused.clear()
+        self._sockets.clear()
+        self._handshakes.clear()
+        self.sessions.clear()
+        if self._signals:
+            signal.set_wakeup_fd(-1)  # it wakes the parent's loop
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _on_signal(self) -> None:
         """The first signal drains, the second ends at once."""

@@ -12,11 +12,8 @@ from muxtcp._engine import Engine, MemoryBudget
 from muxtcp.authentication import Secret
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
-from muxtcp.errors import (
-    Code,
-    HandshakeError,
-    SessionClosed,
-)
+from muxtcp.errors import Code, HandshakeError, SessionClosed
+from muxtcp.forks import watch
 from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 from muxtcp.parking import Parking
@@ -168,6 +165,7 @@ class Session(Serving):
         self._on_hello_hook = on_hello
         self._gone = loop.create_future()
         self._pings: dict[int, asyncio.Future[None]] = {}
+        watch(self)
 
     def __repr__(self) -> str:
         state = (
@@ -275,6 +273,7 @@ class Session(Serving):
             SessionClosed, SessionLost: the session is over, or the peer takes no new channels.
             ValueError: name or meta too large, or an unknown mode or priority.
         """
+        self._check_thread()
         if mode not in ("rw", "r", "w"):
             raise ValueError(f'mode is "rw", "r" or "w", not {mode!r}')
         if priority not in range(4):
@@ -306,6 +305,9 @@ class Session(Serving):
             TimeoutError: the channel was then reset with TIMEOUT.
             ChannelRefused, ChannelReset, EndOfStream: the peer did not answer.
         """
+        self._check_thread()
+        if self.forked:  # in the child there is no loop to time it
+            raise self._why_ended()
         options.setdefault("deadline", timeout)
         try:
             async with asyncio.timeout(timeout) as limit, self.open(name, **options) as channel:
@@ -334,6 +336,7 @@ class Session(Serving):
         if self.exception is not None:
             raise self._why_ended()
         await self.established()
+        self._check_thread()
         started = self.clock()
         n = self.engine.ping(started)
         waiter = self._pings[n] = self.loop.create_future()
@@ -381,6 +384,7 @@ class Session(Serving):
 
     def set_memory_limit(self, limit: int) -> None:
         """Bound what the peer may have unread here, in bytes. It takes effect as credit is used up, not at once."""
+        self._check_thread()
         least = self.config.max_message + 64
         if limit < least:
             raise ValueError(f"a memory limit of {limit:,} bytes does not hold one message: at least {least:,}")
@@ -393,6 +397,7 @@ class Session(Serving):
 
         Called by a handler, it does not wait for that handler's own channel.
         """
+        self._check_thread()
         if self.closed:
             return
         if not self._going_away:
@@ -421,6 +426,7 @@ class Session(Serving):
             timeout: seconds that the open channels have; `close_timeout` unless given. Beyond that, the peer's goodbye
                 and the cancelled handlers are waited for, each for `close_timeout` at most.
         """
+        self._check_thread()
         if not self._up.done():
             self.abort(reason)
         if not self.closed and (self.connected or self.is_client):  # a server cannot bring a broken connection back
@@ -439,12 +445,15 @@ class Session(Serving):
 
     def abort(self, reason: str = "") -> None:
         """End now: tell the peer if the line takes it, and drop the connection."""
+        self._check_thread()
         self.engine.close(Code.CANCELLED, reason)
         self._turn()
         self._abort_connection()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone and the handlers have ended, for which they have `close_timeout`."""
+        if self.forked:
+            return
         await asyncio.shield(self._gone)
         others = self._tasks - {asyncio.current_task()}
         if others:

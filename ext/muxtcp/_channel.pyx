@@ -1,5 +1,6 @@
 """Channel: what the user holds of one channel: an Inbox that also sends, listens and ends."""
 
+from asyncio import run_coroutine_threadsafe
 from collections import namedtuple
 
 cimport cython
@@ -14,7 +15,7 @@ from muxtcp.isolation import Sparing, callback_failed
 
 from ._engine cimport Engine, fitting
 from ._handshake cimport decode_pairs
-from ._host cimport BYTES_SHIFT, ChannelHost
+from ._host cimport BYTES_SHIFT, ChannelHost, check_thread
 from ._instant cimport DONE
 from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
@@ -116,6 +117,7 @@ cdef class Channel(Inbox):
         What on_message() or on_eof() raises meanwhile is raised here, and the rest may be received in another way.
         """
         cdef bytes message
+        check_thread(self.host)
         if self.receivers:
             raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a task is receiving from this channel")
         self.listener = listener
@@ -206,6 +208,7 @@ cdef class Channel(Inbox):
         Raises MessageTooLarge, LocalProtocolError, ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost, TypeError.
         """
         cdef bytes data
+        check_thread(self.host)
         if type(message) is bytes and self.codec is None:
             data = <bytes>message
         else:
@@ -302,6 +305,7 @@ cdef class Channel(Inbox):
 
     def send_nowait(self, message):
         """Send now: True; or False where send() would wait, and nothing was sent. Raises as send()."""
+        check_thread(self.host)
         cdef bytes data = message if type(message) is bytes and self.codec is None else self._encoded(message)
         cdef int result
         if self.senders:
@@ -314,15 +318,30 @@ cdef class Channel(Inbox):
 
     async def send_many(self, messages):
         """Send each message of an iterable in order, as send() would; cancelled, the ones accepted so far are sent."""
+        check_thread(self.host)
         for message in messages:
             data = message if type(message) is bytes and self.codec is None else self._encoded(message)
             if self.senders or self.try_send(data) <= 0:
                 await self._send(data)
 
+    def send_threadsafe(self, message):
+        """Send from another thread than the loop's: a concurrent.futures.Future, whose result() waits as send() does."""
+        loop = self.host.loop
+        sending = self._send_here(message if self.codec is not None else self._encoded(message))
+        try:
+            return run_coroutine_threadsafe(sending, loop)
+        except RuntimeError as error:
+            sending.close()
+            raise RuntimeError(f"the event loop of channel {self.id} ({self.name!r}) is closed") from error
+
+    async def _send_here(self, message):
+        await self.send(message)
+
     # The end
 
     async def send_eof(self):
         """Say that this side has sent its last message; receiving goes on. What was accepted before arrives first."""
+        check_thread(self.host)
         if self.failure is not None or self.state == NULL:
             self._raise_unsendable(IS_OVER, b"")
         self.engine.finish_channel(self.state)
@@ -333,12 +352,14 @@ cdef class Channel(Inbox):
 
     async def flush(self):
         """Wait until the peer's session has everything that was sent."""
+        check_thread(self.host)
         if self.failure is not None or self.state == NULL:
             self._raise_unsendable(IS_OVER, b"")
         await self.host._flush_channel(self)
 
     async def close(self):
         """End in good order: what was sent still arrives, what was not received is dropped. Never fails, never waits."""
+        check_thread(self.host)
         if self.state != NULL:
             self.let_go()
             self.clear()
@@ -351,6 +372,7 @@ cdef class Channel(Inbox):
 
     def _reset(self, code, str reason):
         cdef bytes said
+        check_thread(self.host)
         fitting(code)
         if self.state == NULL:
             return
@@ -366,6 +388,7 @@ cdef class Channel(Inbox):
 
     async def refuse(self, code=Code.NOT_FOUND, str reason=""):
         """Decline a channel that the peer opened: there it raises ChannelRefused. Codes 0x10 to 0x1f, else ValueError."""
+        check_thread(self.host)
         if not 0x10 <= code <= 0x1f:
             raise ValueError(f"a refusal has a code from 0x10 to 0x1f, not {code:#x}; for others there is reset()")
         if self.state != NULL and self.state.flags & OURS:

@@ -1,4 +1,6 @@
 # ChannelHost: what a channel needs of its session; the session itself is in _session.
+from cpython.pythread cimport PyThread_get_thread_ident
+
 from ._engine cimport Engine
 
 cdef enum:
@@ -13,6 +15,7 @@ cdef enum:
 cdef class ChannelHost:
     cdef readonly Engine engine
     cdef readonly object loop
+    cdef long thread                    # the loop's
     cdef object create_future           # of the loop
     cdef object failure                 # the exception that ended the session, or None
     cdef bint turn_due                  # a turn is scheduled
@@ -23,3 +26,8 @@ cdef class ChannelHost:
     cdef int output_ready(self) except -1               # something to write: schedule a turn
     cdef int flush(self) except -1                      # write now
     cdef int give_way(self) except -1                   # the share is used up: others have their turn
+    cdef int called_elsewhere(self) except -1
+
+cdef inline int check_thread(ChannelHost host) except -1:
+    """Raise RuntimeError in any thread but the loop's. Two instructions and a load where it is the right one."""
+    return 0 if PyThread_get_thread_ident() == host.thread else host.called_elsewhere()

@@ -1,4 +1,7 @@
-"""ChannelHost: what a channel needs of its session."""
+"""ChannelHost: what a channel needs of its session, which belongs to the thread of its event loop."""
+
+from asyncio import _get_running_loop
+import threading
 
 
 cdef class ChannelHost:
@@ -10,3 +13,17 @@ cdef class ChannelHost:
 
     cdef int give_way(self) except -1:
         raise NotImplementedError
+
+    def _check_thread(self):
+        check_thread(self)
+
+    cdef int called_elsewhere(self) except -1:
+        if _get_running_loop() is self.loop:                    # which runs in another thread than it did
+            self.thread = PyThread_get_thread_ident()
+            return 0
+        own = next((thread.name for thread in threading.enumerate() if thread.ident == self.thread), "one that has ended")
+        raise RuntimeError(
+            f"this session belongs to the event loop of thread {own!r} ({self.thread}), and was used in thread "
+            f"{threading.current_thread().name!r} ({threading.get_ident()}): there, use channel.send_threadsafe() or "
+            "asyncio.run_coroutine_threadsafe(..., session.loop)"
+        )

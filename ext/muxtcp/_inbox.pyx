@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from muxtcp.errors import ChannelClosed, Code, CodecError, EndOfStream, LocalProtocolError, raised_again
 
-from ._host cimport SHARE
+from ._host cimport SHARE, check_thread
 from ._instant cimport PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
@@ -70,6 +70,7 @@ cdef class Receive:
 cdef int receive_send(PyObject *self, PyObject *arg, PyObject **result) except? -1:
     cdef Receive receive = <Receive>self
     cdef Inbox inbox = receive.inbox
+    check_thread(inbox.host)
     if receive.wakeup is not None:
         if receive.wakeup.state == ASLEEP:
             raise RuntimeError("resumed before a message came: recv() is awaited by asyncio tasks only")
@@ -162,6 +163,7 @@ cdef class Inbox:
 
     def recv_nowait(self):
         """The next message if it is here already, else BlockingIOError; at the end as recv()."""
+        check_thread(self.host)
         if self.count:
             return self.take(ONE)
         self.over(ONE)

@@ -30,6 +30,7 @@ cdef class SessionCore(ChannelHost):
     cdef object quiet                       # future of someone who waits until all channels have ended
     cdef object connection_error            # what the transport said
     cdef public object progress             # a future of someone who waits for what he sent to be written or acknowledged, or None
+    cdef readonly bint forked               # the session is the parent process's
     cdef object retry_after                 # seconds, of the REFUSED that we got; or None
 
     # for the protocol

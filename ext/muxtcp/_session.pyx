@@ -8,11 +8,13 @@ loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses 
 
 import asyncio
 from asyncio import current_task
+from os import getpid
 import time
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_WRITE
+from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF
 from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t, uint64_t
@@ -49,6 +51,7 @@ cdef class SessionCore(ChannelHost):
         self.engine = engine
         self.engine.held_back |= CONGESTED                            # until there is a connection
         self.loop = loop
+        self.thread = PyThread_get_thread_ident()
         self.create_future = loop.create_future
         self.call_soon = loop.call_soon
         self.config = config
@@ -179,7 +182,10 @@ cdef class SessionCore(ChannelHost):
         # a dispatch writes at its end anyway; and after the end there is nothing to write
         if not self.turn_due and not self.delivering and not self.firing and self.turn is not None:
             self.turn_due = True
-            self.call_soon(self.turn)
+            if PyThread_get_thread_ident() == self.thread:
+                self.call_soon(self.turn)
+            else:                                               # the collector runs in any thread
+                self.loop.call_soon_threadsafe(self.turn)
         return 0
 
     cdef int give_way(self) except -1:
@@ -598,6 +604,18 @@ cdef class SessionCore(ChannelHost):
         lost = self._lost(cause, known)
         self.engine.end_session(Code.TIMEOUT, BY_STREAM, SAY_NOTHING)
         self.end(lost)
+
+    def _forked(self):
+        """In the child of a fork: the connection is the parent's. It is not touched, nobody is woken, and no callback is told."""
+        self.forked = True
+        self._leave_connection()
+        self.engine.end_session(Code.TIMEOUT, BY_STREAM, SAY_NOTHING)
+        self.failure = SessionLost(cause=f"this process ({getpid()}) is a fork, and its parent has the session")
+        for channel in self.attached():
+            (<Channel>channel).failure = self.failure
+            (<Channel>channel).clear()
+            self.detach(channel)
+        self.engine.forget()
 
     def _finish(self, exc):
         self.end(exc)

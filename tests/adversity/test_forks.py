@@ -1,0 +1,137 @@
+"""A child of a process with sessions and a server open: it can use none of them, and harms none."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from support import loops
+
+PROGRAM = """
+import asyncio, gc, os, signal, sys
+import muxtcp
+from support import loops
+
+class Leaves(Exception):
+    pass
+
+async def echo(channel):
+    async for message in channel:
+        await channel.send(message)
+
+def fails(use, *, loudly=True):
+    try:
+        awaitable = use()
+        if awaitable is not None:
+            try:
+                awaitable.send(None)
+            except StopIteration:
+                pass
+    except muxtcp.SessionLost as error:
+        assert f"this process ({os.getpid()}) is a fork, and its parent has the session" in str(error), error
+    else:
+        assert not loudly, use
+
+def child_of(server, session, channel):
+    CHILD
+
+async def main():
+    async with muxtcp.serve(echo, "127.0.0.1", 0, signals=SIGNALS, resume=30.0) as server:
+        address = server.addresses[0]
+        async with muxtcp.connect(address, resume=30.0) as session, muxtcp.connect(address) as other:
+            channel = await session.open("echo")
+            await channel.send(b"before")
+            assert await channel.recv() == b"before"
+            await other.ping()
+            told = []
+            session.on_close.append(told.append)
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(reading)
+                child_of(server, session, channel)
+                assert not told
+                os.write(writing, b"fine")
+                END
+            os.close(writing)
+            loop = asyncio.get_running_loop()
+            said = await loop.run_in_executor(None, os.read, reading, 10)
+            PARENT
+            _, status = await loop.run_in_executor(None, os.waitpid, child, 0)
+            os.close(reading)
+            for _ in range(3):
+                await channel.send(b"after")
+                assert await asyncio.wait_for(channel.recv(), 10) == b"after"
+            async with muxtcp.connect(address) as third:
+                assert await third.request("echo", b"new") == b"new"
+            assert not (session.closed or other.closed)
+            assert session.stats()["resumptions"] == 0
+        print(said.decode(), os.waitstatus_to_exitcode(status))
+
+async def leave():
+    try:
+        await main()
+    except Leaves:
+        os._exit(3)
+
+with loops.runner(sys.argv[1]) as runner:
+    runner.run(leave())
+"""
+
+USE = """
+fails(lambda: channel.send(b"x")); fails(lambda: channel.send_nowait(b"x")); fails(lambda: channel.recv())
+fails(lambda: channel.recv_nowait()); fails(lambda: channel.send_eof()); fails(lambda: channel.flush())
+fails(lambda: session.open("x")); fails(lambda: session.request("x", b"x")); fails(lambda: session.ping())
+for each in list(server.sessions) or [session]:
+    fails(lambda: each.open("x"))
+assert session.closed and channel.closed and session.forked
+fails(lambda: channel.reset(), loudly=False); fails(lambda: channel.close(), loudly=False)
+fails(lambda: session.close(), loudly=False); fails(lambda: session.drain(), loudly=False); session.abort()
+fails(lambda: server.parking.stop(), loudly=False)
+"""
+
+CHILDREN = {
+    "uses everything": (USE, "os._exit(0)", "", "fine 0"),
+    "collects everything": ("del channel, session, server; gc.collect()", "os._exit(0)", "", "fine 0"),
+    # Not further: asyncio.run() itself, when it closes the loop in a child, takes it from its parent.
+    "leaves the blocks": ("pass", "raise Leaves", "", "fine 3"),
+    "connects anew": (
+        "address = server.addresses\nassert not address",
+        "os.execv(sys.executable, [sys.executable, '-c', 'raise SystemExit(4)'])",
+        "",
+        "fine 4",
+    ),
+}
+
+
+def run(loop: str, child: str, end: str, parent: str, *, signals: bool = False) -> str:
+    program = PROGRAM.replace("CHILD", textwrap.indent(child, "    ").strip()).replace("END", end)
+    program = program.replace("PARENT", parent or "pass").replace("SIGNALS", str(signals))
+    path = os.pathsep.join(place for place in sys.path if place.endswith("tests"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, loop],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=12,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("loop", loops.NAMES)
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_child_harms_nothing(loop: str, name: str) -> None:
+    child, end, parent, said = CHILDREN[name]
+    assert run(loop, child, end, parent) == said
+
+
+@pytest.mark.parametrize("loop", loops.NAMES)
+def test_a_signal_to_the_child_is_not_the_parents(loop: str) -> None:
+    """The loop's handlers write into a socket pair that the two share."""
+    said = run(loop, "pass", "signal.pause()", "os.kill(child, signal.SIGTERM)", signals=True)
+    assert said.endswith(str(-signal.SIGTERM))
