@@ -133,7 +133,7 @@ cdef int read_parameter(uint64_t id, const char *at, size_t size, bint hello, pa
 
 
 cdef int read_parameters(const char *at, const char *end, bint hello, parameters_t *parameters) noexcept nogil:
-    cdef uint64_t id = 0, previous = 0
+    cdef uint64_t id = 0, least = 0
     cdef const char *value = NULL
     cdef size_t size = 0
     cdef bint versioned = False
@@ -148,13 +148,13 @@ cdef int read_parameters(const char *at, const char *end, bint hello, parameters
         code = take_number(&at, end, &id, _wire.BAD_FRAME)
         if code == _wire.NO_ERROR:
             code = take_block(&at, end, &value, &size, _wire.BAD_FRAME)
-        if code == _wire.NO_ERROR and id <= previous:
+        if code == _wire.NO_ERROR and id < least:
             code = _wire.BAD_PARAMETER
         if code == _wire.NO_ERROR:
             code = read_parameter(id, value, size, hello, parameters)
         if code:
             return code
-        previous = id
+        least = id + 1
         versioned = versioned or id == VERSION
     return _wire.NO_ERROR if versioned else _wire.BAD_PARAMETER
 

@@ -11,9 +11,10 @@ from mmap import mmap
 from pathlib import Path
 from struct import Struct
 
-from fuzz.mutate import LONGEST, Mutator
+from fuzz.mutate import Mutator
 
 HERE = Path(__file__).parent
+LONGEST = 100_000  # bytes of an input
 NAMES = sorted(path.stem for path in (HERE / "targets").glob("*.py"))
 
 
@@ -61,7 +62,7 @@ def by_chance(target: Target, inputs: list[bytes], seed: int) -> Iterator[bytes]
     while True:
         # A change on top of a change goes deeper, a fresh start keeps it from going astray.
         base = last if chance.randrange(4) == 0 else chance.choice(inputs)
-        last = target.change(base, chance.choice(inputs), chance)
+        last = target.change(base, chance.choice(inputs), chance)[:LONGEST]
         yield last
 
 

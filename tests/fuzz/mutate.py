@@ -1,7 +1,7 @@
 """Changes to an input: of its bytes, and of the frames that it holds."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from fuzz import speech
 from support import frames
@@ -9,7 +9,6 @@ from support.frames import NeedMore, Violation
 
 Mutator = Callable[[bytes, bytes, random.Random], bytes]  # the input, another one of the corpus, chance -> a new input
 
-LONGEST = 100_000  # of an input
 ODD = [bytes([n]) for n in (0, 1, 0x7F, 0x80, 0xFF)] + [frames.varint(n) for n in speech.NUMBERS]
 ODD += [b"\x80\x00", b"\xff" * 8 + b"\x7f", b"\xff" * 9, b"\xc3\xa9", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"]
 
@@ -67,7 +66,7 @@ def of_frames(head: int) -> Mutator:
                     script[at] = inside(script[at], chance)
                 case _:
                     script.insert(at, speech.any_frame(chance))
-        return (start + b"".join(script))[:LONGEST]
+        return start + b"".join(script)
 
     return mutate
 
@@ -111,8 +110,8 @@ def simple(head: int) -> Mutator:
 
     def mutate(data: bytes, other: bytes, chance: random.Random) -> bytes:
         if chance.randrange(8) == 0:
-            return of_bytes(data, other, chance)[:LONGEST]
-        return data[:head].ljust(head, b"\0") + of_bytes(data[head:], other[head:], chance)[:LONGEST]
+            return of_bytes(data, other, chance)
+        return data[:head].ljust(head, b"\0") + of_bytes(data[head:], other[head:], chance)
 
     return mutate
 
@@ -130,12 +129,5 @@ def of_choices(longest: int) -> Mutator:
                 return (data[: chance.randrange(len(data) + 1)] + other)[:longest]
             case _:
                 return of_bytes(data, other, chance)[:longest]
-
-    return mutate
-
-
-def all_of(mutators: Sequence[Mutator]) -> Mutator:
-    def mutate(data: bytes, other: bytes, chance: random.Random) -> bytes:
-        return chance.choice(mutators)(data, other, chance)
 
     return mutate
