@@ -57,11 +57,15 @@ async def server(*, config: dict[str, Any], over_tls: bool, slow_admission: bool
         if channel.name == "torrent":
             while True:
                 await channel.send(bytes(60_000))
+        seen = channel.meta  # it is read when it is looked at
         await channel.session.wait_closed()
+        del seen
 
     async def admit(session: Session) -> None:
         if slow_admission:
+            seen = session.peer_meta
             await session.wait_closed()
+            del seen
 
     inbox = await commands()
     context = tls.server_context() if over_tls else None
