@@ -30,7 +30,7 @@ from muxtcp.tls import StandIn, explained, finding, receive
 logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
 
-ACCEPTS = 64  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
+ACCEPTS = 16  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # the machine is out of something; it passes
 PAUSE = 1.0  # seconds without accepting after that, as in asyncio: the connections wait in the kernel's backlog
 
