@@ -28,7 +28,7 @@ def as_markdown() -> str:
     """The table of docs/attacks.md."""
     rows = []
     for name, attack in ATTACKS.items():
-        script = f"`{Path(inspect.getfile(attack.script)).name}`: {name}"
+        script = f"{Path(inspect.getfile(attack.script)).stem}: {name}"
         bounds = ", ".join(map(bound, attack.fields)) or "the protocol"
         rows.append(f"| {attack.row} | {attack.learnt} | {attack.defence} | {bounds} | `{attack.sign}` | {script} |")
     return "\n".join([HEAD, *rows])
