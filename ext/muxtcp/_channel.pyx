@@ -2,6 +2,7 @@
 
 from asyncio import run_coroutine_threadsafe
 from collections import namedtuple
+from sys import is_finalizing
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -92,7 +93,8 @@ cdef class Channel(Inbox):
         if self.state != NULL:
             self.engine.release_channel(self.state)
             # The collector may have cleared the session first, and a program that failed may have closed the loop.
-            if self.host.engine is not None and self.host.failure is None and not self.host.loop.is_closed():
+            # When the interpreter ends, the loop may be half gone.
+            if self.host.engine is not None and self.host.failure is None and not is_finalizing() and not self.host.loop.is_closed():
                 self.host.output_ready()
 
     def __repr__(self):
