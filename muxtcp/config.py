@@ -140,8 +140,9 @@ class Config:
     may hold a descriptor and its 16 KiB, and six times what it has said. websockets has 10 s, OpenSSH 120."""
 
     close_timeout: float = _seconds(5.0)
-    """Bounds each step of `close()`: the open channels may finish for so long, then the peer's goodbye may take as long
-    before the connection is aborted, and cancelled handlers may. websockets has 10 s, yamux 5 minutes."""
+    """Bounds each of the two steps of `close()`: the open channels may finish for so long; then the peer's goodbye may
+    take as long, before the connection is aborted, and so may the cancelled handlers. websockets has 10 s, yamux 5
+    minutes."""
 
     write_timeout: float = _seconds(30.0)
     """A peer that lets us write nothing at all for so long is gone: the session is lost. It bounds how long

@@ -1,6 +1,7 @@
 """Session: what a user holds for one peer, on either side."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from enum import IntEnum
@@ -164,6 +165,7 @@ class Session(Serving):
         self.on_close: list[Callable[[Session], object]] = []
         self._on_hello_hook = on_hello
         self._gone = loop.create_future()
+        self._ended_at = math.inf
         self._pings: dict[int, asyncio.Future[None]] = {}
         watch(self)
 
@@ -423,8 +425,9 @@ class Session(Serving):
 
         Args:
             code, reason: for the peer's `SessionClosed`.
-            timeout: seconds that the open channels have; `close_timeout` unless given. Beyond that, the peer's goodbye
-                and the cancelled handlers are waited for, each for `close_timeout` at most.
+            timeout: seconds that the open channels have; `close_timeout` unless given. After that, the peer's goodbye
+                and the cancelled handlers are waited for, both together for `close_timeout` at most: without a time of
+                its own, the goodbye would be lost whenever a channel takes long.
         """
         self._check_thread()
         if not self._up.done():
@@ -451,13 +454,14 @@ class Session(Serving):
         self._abort_connection()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone and the handlers have ended, for which they have `close_timeout`."""
+        """Wait until the connection is gone and the handlers have ended; both have `close_timeout` from the end on."""
         if self.forked:
             return
         await asyncio.shield(self._gone)
         others = self._tasks - {asyncio.current_task()}
         if others:
-            _, left = await asyncio.wait(others, timeout=self.config.close_timeout)
+            last = self._ended_at + self.config.close_timeout
+            _, left = await asyncio.wait(others, timeout=max(0.0, last - self.loop.time()))
             for task in left:
                 logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
 
@@ -465,6 +469,7 @@ class Session(Serving):
         super()._on_ended()
         error = self.exception
         assert error is not None
+        self._ended_at = self.loop.time()
         if not self._up.done():
             self._up.set_exception(error)
             self._up.exception()  # whether anyone waits for it is the caller's business
