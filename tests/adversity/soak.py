@@ -44,7 +44,7 @@ LONGEST_CUT = 500_000  # bytes that pass before a break that was ordered comes, 
 OWN_TASKS = 2  # of a process at rest: its program, and what reads its commands
 HELD = ["resident", "allocated", "objects", "descriptors", "tasks", "timers"]
 STEADY = ["descriptors", "tasks", "timers"]  # must be the same after each minute
-# A minute: bytes, bytes, blocks. The buffers of the session that lasts are there or not, in steps of 300 KB; it is noise.
+# A minute: bytes, bytes, blocks. Buffers of the session that lasts are there or not: steps of 300 KB are noise.
 TOLERANCE = {"resident": 65_536.0, "allocated": 32_768.0, "objects": 20.0}
 
 
