@@ -1,7 +1,6 @@
 """Session: what a user holds for one peer, on either side."""
 
 import asyncio
-import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from enum import IntEnum
@@ -165,7 +164,6 @@ class Session(Serving):
         self.on_close: list[Callable[[Session], object]] = []
         self._on_hello_hook = on_hello
         self._gone = loop.create_future()
-        self._ended_at = math.inf
         self._pings: dict[int, asyncio.Future[None]] = {}
         watch(self)
 
@@ -426,8 +424,7 @@ class Session(Serving):
         Args:
             code, reason: for the peer's `SessionClosed`.
             timeout: seconds that the open channels have; `close_timeout` unless given. After that, the peer's goodbye
-                and the cancelled handlers are waited for, both together for `close_timeout` at most: without a time of
-                its own, the goodbye would be lost whenever a channel takes long.
+                and the cancelled handlers have `close_timeout` together, or a slow channel would cost the goodbye.
         """
         self._check_thread()
         if not self._up.done():
@@ -460,8 +457,9 @@ class Session(Serving):
         await asyncio.shield(self._gone)
         others = self._tasks - {asyncio.current_task()}
         if others:
-            last = self._ended_at + self.config.close_timeout
-            _, left = await asyncio.wait(others, timeout=max(0.0, last - self.loop.time()))
+            _, left = await asyncio.wait(
+                others, timeout=max(0, self._ended_at - self.loop.time() + self.config.close_timeout)
+            )
             for task in left:
                 logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
 
