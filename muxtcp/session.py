@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from muxtcp._channel import Channel, ChannelListener
@@ -16,6 +15,7 @@ from muxtcp.errors import Code, HandshakeError, SessionClosed
 from muxtcp.forks import watch
 from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
+from muxtcp.opening import Opening
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
 from muxtcp.serving import Handler, Serving, served_channel
@@ -39,36 +39,6 @@ class Priority(IntEnum):
     HIGH = 1
     NORMAL = 2
     BULK = 3
-
-
-class Opening(Coroutine[Any, Any, Channel]):
-    """What `Session.open()` returns: await it for the channel, or enter it, which closes the channel at the end."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Channel]) -> None:
-        self._coroutine = coroutine
-        self._channel: Channel | None = None
-
-    def __await__(self) -> Generator[Any, None, Channel]:
-        return self._coroutine.__await__()
-
-    def send(self, value: Any) -> Any:
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        self._coroutine.close()
-
-    async def __aenter__(self) -> Channel:
-        self._channel = await self._coroutine
-        return self._channel
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._channel is not None
-        await self._channel.__aexit__(kind, value, traceback)
 
 
 class Session(Serving):

@@ -10,7 +10,6 @@ SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".h", ".js"}
 FOLDERS = ["muxtcp", "ext", "tests", "bench", ".ci"]
 
 ASKED = {
-    "muxtcp/session.py": "the one object that users hold for a peer: its beginning, channels and end",
     "ext/muxtcp/_session.pyx": "what arrives, what it wakes and what is written for it is one order of events",
     "ext/muxtcp/_machine.pyx": "one parser and its checks: split, its states would be in two places",
     "ext/muxtcp/_life.pyx": "limits, commands, liveness and the end of a session work on the same few fields",
