@@ -208,3 +208,33 @@ async def test_sigterm_ends_the_process_also_when_a_client_holds_on(first: str) 
         with pytest.raises(SessionClosed, match="SHUTDOWN"):
             await channel.recv()
         assert (await server.ended())["drains_cut_short"] == 1
+
+
+async def test_sigterm_under_load_loses_nothing(first: str) -> None:
+    """The signal comes while four channels are full in both directions."""
+    count = 5_000
+    async with program(first, drain_timeout=60.0) as server, connect(server.address) as session:
+
+        async def talk() -> list[bytes]:
+            async with session.open("echo") as channel, asyncio.TaskGroup() as group:
+                group.create_task(channel.send_many([number.to_bytes(8) for number in range(count)]))
+                return [await channel.recv() for _ in range(count)]
+
+        talks = [asyncio.create_task(talk()) for _ in range(4)]
+        await session.ping()
+        server.terminate()
+        assert await asyncio.gather(*talks) == [[number.to_bytes(8) for number in range(count)]] * 4
+        assert "drains_cut_short" not in await server.ended()
+
+
+async def test_a_second_sigterm_ends_at_once(first: str) -> None:
+    async with program(first, drain_timeout=60.0) as server, connect(server.address) as session:
+        channel = await session.open("echo")
+        await channel.send(b"before")
+        assert await channel.recv() == b"before"
+        server.terminate()
+        await going_away(session)
+        server.terminate()
+        with pytest.raises(SessionClosed, match="a second signal arrived"):
+            await channel.recv()
+        await server.ended()
