@@ -103,6 +103,8 @@ cdef class SessionCore(ChannelHost):
         self.turn = self._turn                                  # a cycle, until the connection is lost
         self.begin_share()
         self.engine.held_back &= ~<uint32_t>CONGESTED
+        if self.engine.client:                                  # dialling and TLS had a time of their own
+            self.engine.deadline = self.clock() + self.config.handshake_timeout
         self.set_timer()
         self.flush()
         return 0

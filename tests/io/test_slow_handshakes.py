@@ -3,12 +3,14 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support import frames
 from support.tls import client_context, server_context
 
-from muxtcp import Channel, Config, Server, Session, serve
+from muxtcp import Channel, Code, Config, HandshakeError, Server, Session, connect, serve
+from muxtcp._engine import Engine
 
 PATIENT = 600.0  # seconds: what waits for this in place of the handshake's time is found by the deadline of all tests
 HELLO = frames.PREFACE + frames.hello(meta={"key": "value"})
@@ -18,6 +20,12 @@ CLIENT_HELLO = bytes.fromhex("1603010200010001fc0303")  # how one begins
 async def echo(channel: Channel) -> None:
     async for message in channel:
         await channel.send(message)
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that hears a client out."""
+    await reader.read()
+    writer.close()
 
 
 async def undecided(session: Session) -> None:
@@ -96,3 +104,21 @@ async def test_who_was_refused_and_stays_is_gone_with_the_time_of_a_handshake() 
         await until(lambda: server.counters["BAD_PREFACE"] == 1)
         await until(lambda: not server._handshakes)
         writer.transport.abort()
+
+
+async def test_a_dial_costs_a_client_nothing_of_its_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_an_hour_ago(*, client: bool, now: float = 0.0, **options: Any) -> Engine:
+        return Engine(client=client, now=now - 3_600.0 if client else now, **options)
+
+    monkeypatch.setattr("muxtcp.session.Engine", made_an_hour_ago)
+    async with serve(echo, "127.0.0.1", 0) as server:
+        async with connect(server.addresses[0]) as session:
+            assert await session.request("", b"hello") == b"hello"
+
+
+async def test_a_server_that_says_nothing_costs_a_client_no_more_than_a_handshake() -> None:
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(HandshakeError) as failed:
+            await connect(host, port, config=Config(handshake_timeout=0.1, close_timeout=PATIENT))
+    assert failed.value.code is Code.HANDSHAKE_TIMEOUT
