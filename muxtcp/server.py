@@ -368,7 +368,7 @@ class Server:
         except asyncio.CancelledError:
             if session.handed_over:  # the connection is another session's: nothing is left to cancel
                 return
-            session.abort(GOODBYE)
+            await self._turn_away(session)
             raise
         if session.handed_over:
             return
@@ -376,6 +376,14 @@ class Server:
         if not session.closed:
             self.sessions.add(session)
             session.on_close.append(self.sessions.discard)
+
+    async def _turn_away(self, session: Session) -> None:
+        """End what was to be a session because the server closes: with a code that lets its client come back."""
+        self.counters[Code.SHUTDOWN.name] += 1
+        if session.engine.peer is not None:  # it waits for an answer, and is given the time to read this one
+            await session.close(Code.SHUTDOWN, GOODBYE, timeout=0)
+        else:
+            session.abort(GOODBYE, code=Code.SHUTDOWN)
 
     async def _attach(self, connection: socket.socket, session: Session) -> None:
         """Give a connection to its session, through TLS if there is a context; close it when that fails."""

@@ -170,7 +170,7 @@ class Session(Serving):
         except HandshakeError as refusal:
             self._refuse(refusal)
         except asyncio.CancelledError:
-            self._refuse(HandshakeError(code=Code.CANCELLED, reason="admission was cancelled"))
+            self._refuse(HandshakeError(code=Code.BUSY, reason="admission was cancelled"))  # no fault of the client's
             raise
         except BaseException as error:
             callback_failed(self.loop, logger, error, "admission of %r failed", self)
@@ -397,9 +397,8 @@ class Session(Serving):
                 and the cancelled handlers have `close_timeout` together, or a slow channel would cost the goodbye.
         """
         self._check_thread()
-        if not self._up.done():
-            self.abort(reason)
-        if not self.closed and (self.connected or self.is_client):  # a server cannot bring a broken connection back
+        established = self._up.done() and not self.closed
+        if established and (self.connected or self.is_client):  # a server cannot bring a broken connection back
             limit = self.config.close_timeout if timeout is None else timeout
             try:
                 async with asyncio.timeout(limit):
@@ -413,10 +412,10 @@ class Session(Serving):
         self._turn()
         await self.wait_closed()
 
-    def abort(self, reason: str = "") -> None:
-        """End now: tell the peer if the line takes it, and drop the connection."""
+    def abort(self, reason: str = "", *, code: int = Code.CANCELLED) -> None:
+        """End now: tell the peer if the line takes it, and drop the connection; the peer sees `code`, or a loss."""
         self._check_thread()
-        self.engine.close(Code.CANCELLED, reason)
+        self.engine.close(code, reason)
         self._turn()
         self._abort_connection()
 
