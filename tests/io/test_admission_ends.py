@@ -1,12 +1,11 @@
 """Clients in admission while the server ends: each hears what lets it come back."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from support.authority import LOCALHOST, Authority
 
-from muxtcp import Channel, Code, Credentials, HandshakeError, Server, Session, connect, serve, worth_retrying
+from muxtcp import Channel, Code, HandshakeError, Server, connect, serve, worth_retrying
 
 
 async def echo(channel: Channel) -> None:
