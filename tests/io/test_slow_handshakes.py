@@ -107,11 +107,16 @@ async def test_who_was_refused_and_stays_is_gone_with_the_time_of_a_handshake() 
 
 
 async def test_a_dial_costs_a_client_nothing_of_its_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
-    def made_an_hour_ago(*, client: bool, now: float = 0.0, **options: Any) -> Engine:
-        return Engine(client=client, now=now - 3_600.0 if client else now, **options)
+    def made_when_the_dial_began(*, client: bool, now: float = 0.0, **options: Any) -> Engine:
+        return Engine(client=client, now=now - Config().handshake_timeout if client else now, **options)
 
-    monkeypatch.setattr("muxtcp.session.Engine", made_an_hour_ago)
-    async with serve(echo, "127.0.0.1", 0) as server:
+    async def slowly(session: Session) -> None:
+        """So that a client that is out of time notices it."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("muxtcp.session.Engine", made_when_the_dial_began)
+    async with serve(echo, "127.0.0.1", 0, on_session=slowly) as server:
         async with connect(server.addresses[0]) as session:
             assert await session.request("", b"hello") == b"hello"
 
