@@ -4,7 +4,7 @@ import hmac
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 Certificate = Mapping[str, Any]  # as `ssl.SSLSocket.getpeercert()` gives it
 
@@ -20,7 +20,13 @@ class Secret(bytes):
     __str__ = __repr__
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a secret is not written down")
+        raise TypeError("a secret cannot be pickled")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
 
 def same_secret(a: str | bytes, b: str | bytes) -> bool:
@@ -63,7 +69,7 @@ class Credentials:
 
     @property
     def certificate_identity(self) -> str | None:
-        """Whom the certificate names: its first URI, else its first DNS name, else its common name."""
+        """Whom the certificate names: its first URI, else its first DNS name, else, alone, its common name."""
         return certificate_identity(self.certificate)
 
 
@@ -71,17 +77,22 @@ Authenticate = Callable[[Credentials], Awaitable[str | None]]
 
 
 def certificate_identity(certificate: Certificate | None) -> str | None:
-    """Whom a verified certificate names: its first URI, else its first DNS name, else its common name; None for none.
+    """Whom a verified certificate names: its first URI, else its first DNS name; None for none.
 
-    A URI comes first because a certificate of a service mesh (SPIFFE) names its service so.
+    A URI comes first because a certificate of a service mesh (SPIFFE) names its service so. A certificate without any
+    alternative name is named by its common name, unless that has a "://" in it: an authority that issues any common
+    name must not thereby issue another's URI.
     """
     if not certificate:
         return None
     others = certificate.get("subjectAltName", ())
-    common = [field for relative in certificate.get("subject", ()) for field in relative]
-    for kind, names in (("URI", others), ("DNS", others), ("commonName", common)):
-        for found, name in names:
+    for kind in "URI", "DNS":
+        for found, name in others:
             if found == kind and name:
+                return str(name)
+    for relative in () if others else certificate.get("subject", ()):
+        for field, name in relative:
+            if field == "commonName" and name and "://" not in name:
                 return str(name)
     return None
 

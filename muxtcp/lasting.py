@@ -116,7 +116,7 @@ class Lasting(SessionCore):
         """Who the peer is; None when nothing shows it.
 
         On a server what `authenticate` returned. Else whom the peer's verified certificate names: its first URI, else
-        its first DNS name, else its common name.
+        its first DNS name, else, when it has no alternative names, its common name.
         """
         return self.authenticated_as or self.certificate_identity
 

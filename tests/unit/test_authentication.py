@@ -1,6 +1,7 @@
 """Secrets that do not show themselves, and whom a certificate names."""
 
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muxtcp import same_secret
+from muxtcp import Credentials, same_secret
 from muxtcp.authentication import Secret, Token, certificate_identity
 
 
@@ -41,10 +42,17 @@ def test_a_secret_does_not_show_itself() -> None:
     assert type(bytes(secret)) is bytes
 
 
-@pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_secret_is_not_written_down(write: Any) -> None:
-    with pytest.raises(TypeError, match="a secret is not written down"):
-        write(Secret(b"s3cr3t"))
+def test_a_secret_cannot_be_pickled() -> None:
+    with pytest.raises(TypeError, match="a secret cannot be pickled"):
+        pickle.dumps(Secret(b"s3cr3t"))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, dataclasses.replace])
+def test_what_holds_a_secret_can_be_copied(copied: Any) -> None:
+    credentials = Credentials(token=Secret(b"s3cr3t"), meta={"name": "value"}, certificate=None, address=None)
+    assert copied(credentials) == credentials
+    assert copied(credentials).token is credentials.token
+    assert dataclasses.asdict(credentials)["token"] is credentials.token
 
 
 def test_no_warning_of_bytes_in_text() -> None:
@@ -64,10 +72,12 @@ NAMED = ((("countryName", "XX"),), (("commonName", "worker"), ("serialNumber", "
         ({}, None),
         ({"subject": ()}, None),
         ({"subject": NAMED}, "worker"),
-        ({"subject": NAMED, "subjectAltName": (("IP Address", "10.0.0.7"), ("email", "a@b"))}, "worker"),
+        ({"subject": NAMED, "subjectAltName": (("IP Address", "10.0.0.7"), ("email", "a@b"))}, None),
         ({"subject": NAMED, "subjectAltName": (("IP Address", "10.0.0.7"), ("DNS", "a"), ("DNS", "b"))}, "a"),
         ({"subject": NAMED, "subjectAltName": (("DNS", "a"), ("URI", "urn:7"), ("URI", "urn:8"))}, "urn:7"),
-        ({"subject": NAMED, "subjectAltName": (("URI", ""), ("DNS", ""))}, "worker"),
+        ({"subject": NAMED, "subjectAltName": (("URI", ""), ("DNS", ""))}, None),
+        ({"subject": ((("commonName", "spiffe://mesh/billing"),),)}, None),
+        ({"subject": ((("commonName", ""),), (("commonName", "worker"),))}, "worker"),
     ],
 )
 def test_whom_a_certificate_names(certificate: dict[str, Any] | None, identity: str | None) -> None:
