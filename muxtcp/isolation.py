@@ -8,6 +8,7 @@ Example:
 
 import asyncio
 import logging
+import sys
 import time
 from dataclasses import dataclass
 from traceback import walk_tb
@@ -48,6 +49,8 @@ class Sparing(logging.LoggerAdapter[logging.Logger]):
         """Say it, unless it was said lately."""
         if not self.isEnabledFor(level):
             return
+        if options.get("exc_info") is True:
+            options["exc_info"] = sys.exception()
         cause, now = self._cause((msg, *map(_kind, (*args, options.get("exc_info"))))), time.monotonic()
         cause.times += 1
         if cause.times < cause.said * STEP and now - cause.said_at < PERIOD:
@@ -60,7 +63,7 @@ class Sparing(logging.LoggerAdapter[logging.Logger]):
 
     def _cause(self, key: tuple[object, ...]) -> Cause:
         if key not in self.causes and len(self.causes) >= CAUSES:
-            self.causes.pop(next(iter(self.causes)))
+            self.causes.pop(next(iter(tuple(self.causes))), None)  # unless another thread has just done it
         return self.causes.setdefault(key, Cause())
 
 

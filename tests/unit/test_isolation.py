@@ -93,6 +93,33 @@ def test_what_is_remembered_is_bounded(logger: Sparing) -> None:
     assert len(Sparing.causes) == CAUSES
 
 
+def test_two_threads_may_forget_the_same_cause(logger: Sparing, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shared(dict):
+        """Another thread is always a little faster."""
+
+        def pop(self, key: object, *default: object) -> object:
+            del self[key]
+            return super().pop(key, *default)
+
+    monkeypatch.setattr(Sparing, "causes", Shared())
+    for number in range(CAUSES + 1):
+        logger.error(f"message {number}")
+    assert len(Sparing.causes) == CAUSES
+
+
+def test_the_current_exception_is_told_apart_as_one_that_is_given(
+    logger: Sparing, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error in ValueError("one"), KeyError("two"), ValueError("three"):
+        try:
+            raise error
+        except LookupError:
+            logger.exception("failed")
+        except ValueError:
+            logger.error("failed", exc_info=True)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError, KeyError]
+
+
 def test_what_nobody_listens_to_is_not_counted(logger: Sparing) -> None:
     logger.debug("nothing")
     assert not Sparing.causes
