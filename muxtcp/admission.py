@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 from muxtcp.authentication import Authenticate, Credentials
 from muxtcp.config import MESSAGE_OVERHEAD
 from muxtcp.errors import Code, HandshakeError
+from muxtcp.isolation import Sparing
 from muxtcp.session import MemoryBudget, Session, process_budget
 
+logger = Sparing(__name__)
+
 FULL = 0.95  # share of the process's memory budget from which new sessions are refused
-RETRY_AFTER = 1.0  # seconds that a client is asked to stay away then
+RETRY_AFTER = 1.0  # seconds that a client is asked to stay away then, and while those are away who are asked about it
 GOODBYE = "the server is shutting down"
 
 OnSession = Callable[[Session], Awaitable[None]]
@@ -50,14 +53,23 @@ class Admission:
             HandshakeError: it may not.
             Exception: `authenticate` or `on_session` failed.
         """
+        self._check_open(session)
+        try:
+            if self._authenticate is not None:
+                session.authenticated_as = await self._identity(session, self._authenticate)
+            if self._on_session is not None:
+                await self._on_session(session)
+        except OSError as error:  # a TimeoutError, too: an outage, which must not end clients for good
+            logger.error("admission of %r had no answer from whom it asks", session, exc_info=error)
+            reason = "whom the server asks about its clients does not answer"
+            raise HandshakeError(code=Code.BUSY, reason=reason, retry_after=RETRY_AFTER) from error
+        self._check_open(session)  # the server may have begun to stop meanwhile, or have admitted others
+
+    def _check_open(self, session: Session) -> None:
+        """Whether there are new sessions at all."""
         if self._stopped:
             raise HandshakeError(code=Code.SHUTDOWN, reason=GOODBYE)
         self._check_memory(session)
-        if self._authenticate is not None:
-            session.authenticated_as = await self._identity(session, self._authenticate)
-        if self._on_session is not None:
-            await self._on_session(session)
-        self._check_memory(session)  # others may have been admitted meanwhile
 
     def _check_memory(self, session: Session) -> None:
         """Whether there is room for another session: for one message, at least, that it is promised."""

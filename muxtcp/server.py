@@ -90,11 +90,13 @@ def serve(
         parked_memory: bytes that these may cost together; the same.
         authenticate: an async function that is shown each client's `Credentials`, and returns who that is, as
             `session.peer_identity`. It refuses by returning None (UNAUTHENTICATED), or by raising `HandshakeError` as
-            `on_session` does; any other exception refuses with INTERNAL, and is logged. It has what is left of
-            `handshake_timeout`, and is cancelled when the client goes. A session that is resumed is not asked again.
+            `on_session` does. An `OSError`, also `TimeoutError`, is taken for an outage of what it asks, and refuses
+            with BUSY, so that the client tries again; any other exception refuses with INTERNAL. Both are logged. It
+            has what is left of `handshake_timeout`, and is cancelled when the client goes. A session that is resumed is
+            not asked again.
         on_session: sees each session before its first channel, with `peer_meta` and `peer_identity`. It refuses the
-            client by raising `HandshakeError(code=..., reason=..., retry_after=...)`; any other exception refuses with
-            INTERNAL, and is logged.
+            client by raising `HandshakeError(code=..., reason=..., retry_after=...)`; other exceptions are taken as
+            those of `authenticate` are.
         signals: whether SIGTERM and SIGINT drain the server; a second one closes it at once. Only in the main thread.
         drain_timeout: seconds that `drain()` gives the open channels.
 
@@ -376,6 +378,8 @@ class Server:
         if not session.closed:
             self.sessions.add(session)
             session.on_close.append(self.sessions.discard)
+            if self._stopping:  # since it was admitted: a drain that is under way does not know it
+                await session.close(Code.SHUTDOWN, GOODBYE)
 
     async def _turn_away(self, session: Session) -> None:
         """End what was to be a session because the server closes: with a code that lets its client come back."""

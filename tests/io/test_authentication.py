@@ -84,7 +84,7 @@ class TestDecision:
     @pytest.mark.parametrize(
         ("result", "logged"),
         [
-            (OSError("no directory"), "OSError: no directory"),
+            (LookupError("no directory"), "LookupError: no directory"),
             (True, "authenticate() returned an object of type bool, not text or None"),
             (b"alice's token", "authenticate() returned an object of type bytes, not text or None"),
             ("", "authenticate() returned an empty identity"),
