@@ -66,11 +66,15 @@ class Parking:
         budget: MemoryBudget | None = None,
         counters: Counter[str] | None = None,
     ) -> None:
-        if not 0 <= longest <= LONGEST:
-            raise ValueError(f"resume is {longest:g} s, not from 0 to {LONGEST:g}")
+        checks = {
+            f"resume is {longest:g} s, not from 0 to {LONGEST:g}": 0 <= longest <= LONGEST,
+            f"max_parked is {most:,}, not 0 or more": most >= 0,
+            f"max_parked_per_identity is {most_per_identity:,}, not 1 or more": most_per_identity >= 1,
+            f"parked_memory is {memory:,} bytes, not 0 or more": memory >= 0,
+        }
+        if findings := [finding for finding, fine in checks.items() if not fine]:
+            raise ValueError("; ".join(findings))
         self.counters: Counter[str] = Counter() if counters is None else counters
-        if most_per_identity < 1:
-            raise ValueError(f"max_parked_per_identity is {most_per_identity}, not 1 or more")
         self._longest, self._psk, self._memory = longest, psk, memory
         self._most, self._most_per_identity = most, most_per_identity
         self._budget = MemoryBudget() if budget is None else budget

@@ -101,14 +101,18 @@ def serve(
         drain_timeout: seconds that `drain()` gives the open channels.
 
     Raises:
-        ValueError: the arguments do not name one place to listen on, "tls://" comes without `ssl`, or `meta` is too
-            large.
+        ValueError: the arguments do not name one place to listen on, "tls://" comes without `ssl`, `psk` without
+            `resume`, `meta` is too large, or a number is out of range.
         TypeError: `meta` is not text to text, or the port not an int.
 
     The server, when started, raises:
         OSError: a place cannot be listened on; the text names it.
     """
+    if psk is not None and not resume:
+        raise ValueError("psk= goes with resume=")
     check_key(psk)
+    if not drain_timeout >= 0:  # which nan is not, either
+        raise ValueError(f"drain_timeout is {drain_timeout:g} s, not 0 or more")
     parking = Parking(
         resume,
         psk=None if psk is None else Secret(psk),

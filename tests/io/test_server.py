@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import os
 import signal
 import socket
@@ -81,6 +82,13 @@ class TestStart:
             ({"host": "h"}, "host 'h' needs a port"),
             ({"host": "tls://h:1"}, "'tls://h:1' needs ssl=, a context with the server's certificate"),
             ({"host": "h", "port": 1, "meta": {"a": "x" * 20_000}}, "a handshake of 20,0.. bytes, over 16,384"),
+            ({"psk": bytes(16), "resume": 0.0}, "psk= goes with resume="),
+            ({"drain_timeout": -1.0}, "drain_timeout is -1 s, not 0 or more"),
+            ({"drain_timeout": math.nan}, "drain_timeout is nan s, not 0 or more"),
+            (
+                {"max_parked": -1, "parked_memory": -2_000},
+                "max_parked is -1, not 0 or more; parked_memory is -2,000 bytes, not 0 or more",
+            ),
         ],
     )
     def test_arguments_that_make_no_sense(self, arguments, finding: str) -> None:
