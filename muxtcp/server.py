@@ -31,8 +31,7 @@ logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
 
 ACCEPTS = 16  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # the machine is out of something; it passes
-PAUSE = 1.0  # seconds without accepting after that, as in asyncio: the connections wait in the kernel's backlog
+PAUSE = 1.0  # seconds without accepting after a failure, as in asyncio: the connections wait in the kernel's backlog
 
 
 def serve(
@@ -326,7 +325,7 @@ class Server:
             except ConnectionAbortedError:  # it left while it waited
                 continue
             except OSError as error:
-                if error.errno not in EXHAUSTED:
+                if error.errno == errno.EBADF:  # somebody else has closed it: all others pass, as a want of descriptors
                     raise
                 sparing.error("accepting nothing for %g s: %s", PAUSE, error)
                 self._pause(listener)

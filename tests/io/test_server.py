@@ -175,8 +175,9 @@ class TestAdmission:
             async with connect(server.addresses[0]) as session:  # the server goes on
                 assert await session.ping() >= 0
 
-    async def test_out_of_descriptors_it_pauses_and_goes_on(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize("number", [errno.EMFILE, errno.EPERM, errno.EPROTO, errno.ENETDOWN], ids=os.strerror)
+    async def test_when_it_cannot_accept_it_pauses_and_goes_on(
+        self, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Exhausted(socket.socket):
             left = 2
@@ -184,7 +185,7 @@ class TestAdmission:
             def accept(self):
                 if self.left:
                     self.left -= 1
-                    raise OSError(errno.EMFILE, "Too many open files")
+                    raise OSError(number, os.strerror(number))
                 return super().accept()
 
         monkeypatch.setattr(server_module, "PAUSE", 0.01)
@@ -192,7 +193,7 @@ class TestAdmission:
         listener.bind(("127.0.0.1", 0))
         async with serve(echo, sock=listener) as server, connect(server.addresses[0]) as session:
             assert await session.ping() >= 0
-        assert caplog.text.count("accepting nothing for 0.01 s: [Errno 24] Too many open files") == 1  # of two
+        assert caplog.text.count(f"accepting nothing for 0.01 s: [Errno {number}] {os.strerror(number)}") == 1  # of two
 
 
 class TestSessions:
