@@ -53,9 +53,10 @@ class Serving(Lasting):
             self._handler_failed(channel, error)
             return
         if inspect.isawaitable(running):
+            keeps_slot = self._serve_as_task(channel)  # before the task, which may run and end at once
             task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
-            self._serve_as_task(channel)
-            task.add_done_callback(lambda _: self._handler_returned(channel))
+            if keeps_slot:
+                task.add_done_callback(lambda _: self._handler_returned(channel))
             if isinstance(running, Coroutine):
                 task.add_done_callback(lambda _: running.close())  # if cancelled before its first step, it never began
 

@@ -9,7 +9,9 @@ import logging
 import os
 import socket
 import struct
+import sys
 from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 STAGGER = 0.25  # seconds between the starts of two attempts in one dial: the figure of RFC 8305
 SCHEMES = {"tcp": False, "tls": True, "unix": False}  # and whether TLS is meant
 
+FORGETFUL = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (3, 13, 0) <= sys.version_info[:3] < (3, 13, 2)
 NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}  # a family that a name has and the machine has not
 Place = tuple[
     socket.AddressFamily, Any
@@ -292,6 +295,22 @@ def _bound(family: socket.AddressFamily, place: Any, backlog: int, reuse_port: b
         sock.close()
         raise
     return sock
+
+
+def writelines(transport: Any) -> Callable[[Sequence[bytes | memoryview]], None]:
+    """`transport.writelines`, or what stands in for it where that never says that the transport's buffer is full.
+
+    asyncio's forgot to in 3.12.0 to 3.12.8 and in 3.13.0 and 3.13.1 (CVE-2024-12254); its `write()` always did.
+    """
+    if not (FORGETFUL and type(transport).__module__ == "asyncio.selector_events"):
+        return transport.writelines  # type: ignore[no-any-return]
+
+    def write_many(segments: Sequence[bytes | memoryview]) -> None:
+        if len(segments) > 1:
+            transport.writelines(segments[:-1])
+        transport.write(segments[-1])
+
+    return write_many
 
 
 def unacknowledged(sock: socket.socket | None) -> int:

@@ -9,6 +9,7 @@ cdef class SessionCore(ChannelHost):
     cdef readonly object transport          # of the present connection, or None
     cdef object call_soon
     cdef object write_one                   # transport.write
+    cdef object write_many                  # transport.writelines, or what replaces it
     cdef bint shut                          # the transport takes no more writes
     cdef object turn                        # self._turn, bound once; a cycle that the end cuts
     cdef readonly object clock              # seconds, as loop.time() but finer

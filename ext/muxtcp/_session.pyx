@@ -24,7 +24,7 @@ from muxtcp.errors import (
     ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
 )
 from muxtcp.isolation import Sparing, callback_failed
-from muxtcp.sockets import Nobody, unacknowledged
+from muxtcp.sockets import Nobody, unacknowledged, writelines
 
 from . cimport _machine
 from ._channel cimport Channel, new_channel
@@ -99,7 +99,7 @@ cdef class SessionCore(ChannelHost):
 
     cdef int connection_made(self, transport) except -1:
         self.transport = transport
-        self.write_one = transport.write
+        self.write_one, self.write_many = transport.write, writelines(transport)
         self.turn = self._turn                                  # a cycle, until the connection is lost
         self.begin_share()
         self.engine.held_back &= ~<uint32_t>CONGESTED
@@ -148,7 +148,7 @@ cdef class SessionCore(ChannelHost):
         return 0
 
     cdef int connection_lost(self, exc) except -1:
-        self.transport = self.write_one = None
+        self.transport = self.write_one = self.write_many = None
         self.connection_error = exc
         if self.timer is not None:
             self.timer.cancel()
@@ -264,14 +264,14 @@ cdef class SessionCore(ChannelHost):
                     return 0
                 view = memoryview(segment)
                 group.append(view[:left])
-                self.transport.writelines(group)
+                self.write_many(group)
                 segment = view[left:]
                 size -= left
                 group, left = [], BLOCK
             group.append(segment)
             left -= size
         if group and not self.transport.is_closing():
-            self.transport.writelines(group)
+            self.write_many(group)
         return 0
 
     # Events
@@ -384,7 +384,7 @@ cdef class SessionCore(ChannelHost):
             self._on_pong(event.number)
         elif kind == _machine.GOING_AWAY_EVENT:
             for channel in self.attached():                     # those above its last were never served
-                if channel.state.flags & OURS and channel.id > event.number:
+                if channel.state != NULL and channel.state.flags & OURS and channel.id > event.number:
                     code = event.code or Code.SHUTDOWN
                     channel.fail(ChannelRefused(
                         channel_id=channel.id, name=channel.name, code=code, reason="the peer is going away; it was not served"
@@ -433,9 +433,11 @@ cdef class SessionCore(ChannelHost):
     # Channels
 
     def _serve_as_task(self, Channel channel):
-        """Keep the channel's slot until `_handler_returned`, also when the channel ends before that."""
-        if channel.state != NULL:
-            channel.state.flags |= SERVED
+        """Keep the channel's slot until `_handler_returned`, also when the channel ends before that. Whether there is one to keep."""
+        if channel.state == NULL:                                       # what made the handler has ended the channel
+            return False
+        channel.state.flags |= SERVED
+        return True
 
     def _handler_returned(self, Channel channel):
         """What serves a channel of the peer has ended: its slot may be given back."""
@@ -575,7 +577,7 @@ cdef class SessionCore(ChannelHost):
     def _leave_connection(self):
         """Give up the connection: whatever it still delivers is for nobody. Returns its transport, or None."""
         transport = self.transport
-        self.transport = self.write_one = self.turn = None
+        self.transport = self.write_one = self.write_many = self.turn = None
         self.turn_due = self.reading_paused = self.eof_seen = self.shut = False
         self.storage = self.lent_view = None
         self.lent_at = NULL
@@ -590,7 +592,7 @@ cdef class SessionCore(ChannelHost):
     def _take_connection(self, transport, bytes rest, frames):
         """Go on over another connection. Returns how many frames are sent again."""
         self.transport = transport
-        self.write_one = transport.write
+        self.write_one, self.write_many = transport.write, writelines(transport)
         self.turn = self._turn
         self.begin_share()
         self.connection_error = None

@@ -111,7 +111,7 @@ def run(loop: str, child: str, end: str, parent: str, *, signals: bool = False) 
     program = program.replace("PARENT", parent or "pass").replace("SIGNALS", str(signals))
     path = os.pathsep.join(place for place in sys.path if place.endswith("tests"))
     done = subprocess.run(
-        [sys.executable, "-c", program, loop],
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program, loop],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,

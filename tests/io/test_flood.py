@@ -5,13 +5,16 @@
 
 import asyncio
 
+from support import frames
 from support.flood import OVERHEAD, READ_BEFORE_STOPPING, Flood, counted
+from support.rawpeer import facing
 
 from muxtcp import Channel, ChannelListener, Config, Session
 from muxtcp.testing import VirtualClockLoop, pair
 
 CHANNELS = 100
 QUOTA = 24  # messages on each channel in each direction: three rounds of all sizes, about 15 MB together
+WRITTEN_AT_ONCE = 262_144 + 65_536  # bytes: what the session gives to a transport that is not full, and one frame
 LONG_QUOTA = 100  # more than a stopped channel's window holds
 
 
@@ -89,3 +92,19 @@ async def test_a_reader_that_stops_holds_up_nobody_else() -> None:
     assert flood.at_server[7].received == READ_BEFORE_STOPPING
     assert OVERHEAD < flood.idle_unread <= flood.idle_window
     assert flood.peak_unread <= flood.config.memory_limit
+
+
+async def test_what_a_transport_holds_is_bounded() -> None:
+    """Also where asyncio's writelines() does not say that it is full: a peer that reads nothing grants all credit."""
+    config = Config(send_buffer=64 << 20)
+    async with facing("server", config) as (peer, user):
+        await peer.greet(session_limit=1 << 50, channel_limit=1 << 50)
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await peer.send(frames.open(1, "torrent"))
+        channel = await user.channel(1)
+        for _ in range(500):
+            while channel.send_nowait(bytes(16_000)) and channel.send_nowait(b"small"):
+                pass
+            await asyncio.sleep(0)
+        transport = channel.session.transport
+        assert transport.get_write_buffer_size() <= config.high_water + WRITTEN_AT_ONCE
