@@ -182,7 +182,8 @@ class Server:
         self._admission = admission
         self._ssl = ssl
         self._config = config
-        self._signals = (signal.SIGTERM, signal.SIGINT) if signals else ()
+        self._signals = [signal.SIGTERM, signal.SIGINT] if signals else []
+        self._handled: list[signal.Signals] = []  # of these, for as long as it does
         self._drain_timeout = drain_timeout
 
         self._sockets: list[socket.socket] = []
@@ -194,7 +195,6 @@ class Server:
         self._closing: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._of_parent = False  # this process is a fork's child
-        watch(self)
 
     # Life, in this order
 
@@ -259,13 +259,14 @@ class Server:
                 for session in list(self.sessions):
                     group.create_task(session.close(Code.SHUTDOWN, GOODBYE))
         finally:
-            for number in self._signals:
-                asyncio.get_running_loop().remove_signal_handler(number)
+            while self._handled:
+                asyncio.get_running_loop().remove_signal_handler(self._handled.pop())
             self._closed.set()
 
     async def wait_closed(self) -> None:
-        """Wait until the server is closed, by `close()`, `drain()` or a signal."""
-        await self._closed.wait()
+        """Wait until the server is closed, by `close()`, `drain()` or a signal; in the child of a fork, not at all."""
+        if not self._of_parent:
+            await self._closed.wait()
 
     # Facts
 
@@ -282,13 +283,17 @@ class Server:
     # Listening
 
     async def _start(self) -> "Server":
+        if self._of_parent:
+            raise RuntimeError(f"this process ({os.getpid()}) is a fork, and its parent has the server")
         if self._sockets or self._stopping:
             raise RuntimeError("a server can be started only once")
         self._sockets = await self._listen()
+        watch(self)  # before that there is nothing that a child could not have for itself
         for sock in self._sockets:
             self._resume(sock)
         for number in self._signals:
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
+            self._handled.append(number)
         return self
 
     def _stop_listening(self) -> None:
@@ -425,7 +430,7 @@ class Server:
         self._sockets.clear()
         self._handshakes.clear()
         self.sessions.clear()
-        if self._signals:
+        if self._handled:
             signal.set_wakeup_fd(-1)  # it wakes the parent's loop
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)

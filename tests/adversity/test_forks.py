@@ -105,10 +105,79 @@ CHILDREN = {
     ),
 }
 
+SERVERS = """
+import asyncio, os, signal, sys, traceback
+import muxtcp
+from support import loops
+
+def over(coroutine):
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return "returned"
+    except RuntimeError as error:
+        return str(error)
+    return "waits"
+
+def serve(signals):
+    return muxtcp.serve(None, "127.0.0.1", 0, signals=signals)
+
+def look(*started):
+    assert signal.getsignal(signal.SIGTERM) is application
+    for server in started:
+        assert over(server.wait_closed()) == "returned"
+        assert over(server.serve_forever()) == f"this process ({os.getpid()}) is a fork, and its parent has the server"
+
+def application(number, frame):
+    pass
+
+async def main():
+    never_started, closed, up = serve(True), await serve(True), await serve(False)
+    await closed.close()
+    signal.signal(signal.SIGTERM, application)
+    child = os.fork()
+    if child == 0:
+        try:
+            look(closed, up)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    await asyncio.get_running_loop().run_in_executor(None, os.waitpid, child, 0)
+    await up.close()
+
+with loops.runner(sys.argv[1]) as runner:
+    runner.run(main())
+"""
+
+BEFORE = """
+import os, sys, traceback
+import muxtcp
+from support import loops
+
+async def main():
+    async with server, muxtcp.connect(server.addresses[0]) as session:
+        await session.ping()
+        print("served", flush=True)
+
+server = muxtcp.serve(None, "127.0.0.1", 0, signals=True)
+child = os.fork()
+if child == 0:
+    try:
+        with loops.runner(sys.argv[1]) as runner:
+            runner.run(main())
+    except BaseException:
+        traceback.print_exc()
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
 
 def run(loop: str, child: str, end: str, parent: str, *, signals: bool = False) -> str:
     program = PROGRAM.replace("CHILD", textwrap.indent(child, "    ").strip()).replace("END", end)
-    program = program.replace("PARENT", parent or "pass").replace("SIGNALS", str(signals))
+    return said_by(program.replace("PARENT", parent or "pass").replace("SIGNALS", str(signals)), loop)
+
+
+def said_by(program: str, loop: str) -> str:
     path = os.pathsep.join(place for place in sys.path if place.endswith("tests"))
     done = subprocess.run(
         [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program, loop],
@@ -135,3 +204,13 @@ def test_a_signal_to_the_child_is_not_the_parents(loop: str) -> None:
     """The loop's handlers write into a socket pair that the two share."""
     said = run(loop, "pass", "signal.pause()", "os.kill(child, signal.SIGTERM)", signals=True)
     assert said.endswith(str(-signal.SIGTERM))
+
+
+@pytest.mark.parametrize("loop", loops.NAMES)
+def test_a_child_has_no_server_of_its_parent_and_keeps_the_handlers_that_are_not_its(loop: str) -> None:
+    assert said_by(SERVERS, loop) == ""
+
+
+@pytest.mark.parametrize("loop", loops.NAMES)
+def test_a_server_that_was_not_started_is_the_childs_to_start(loop: str) -> None:
+    assert said_by(BEFORE, loop) == "served"
