@@ -43,6 +43,10 @@ async def attempt(
 
     With `guest_of` it is to carry that session on. It then falls back to a new one only with a token that needs no
     asking: a service that gives tokens and is away must not end a session that could be resumed.
+
+    Raises:
+        Failed: that session cannot be carried on. When a new one was refused, too, its cause is the `HandshakeError`.
+        Exception: anything else, as `connect` says.
     """
     auth = await _current(token, connect_timeout) if guest_of is None or token.fixed else b""
     session = new_session(auth=auth, guest_of=guest_of, falls_back=falls_back and token.fixed)
@@ -61,7 +65,9 @@ async def attempt(
     except asyncio.CancelledError:
         session.abort("the attempt was given up")
         raise
-    except SessionLost as lost:
+    except (HandshakeError, SessionLost) as lost:
+        if session.refusal is not None:  # known for good, whatever became of the new session in its place
+            raise session.refusal from lost
         if (reason := refusal(lost.__cause__)) is None:
             raise
         raise HandshakeError(code=Code.UNAUTHENTICATED, reason=reason) from lost

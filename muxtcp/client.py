@@ -223,6 +223,7 @@ class Connector:
         self._iterating = False
         self._resumption: asyncio.Task[None] | None = None
         self._next: Session | None = None  # came up in place of one that could not be resumed
+        self._refused: HandshakeError | None = None  # why none did
 
     # The three ways to use it
 
@@ -249,7 +250,8 @@ class Connector:
                     yield session
                 finally:
                     await session.close()
-                await self._pause(session.exception)
+                cause, self._refused = self._refused or session.exception, None
+                await self._pause(cause)
         finally:
             if self._next is not None:
                 await self._next.close()
@@ -325,7 +327,8 @@ class Connector:
             raise failure from cause
         logger.info("attempt %d begins in %.1f s: %s", self._attempts + 1, delay, cause)
         self._change(State.WAITING, delay=delay, cause=cause)
-        await self._wait(delay)
+        if not self._stopped:  # by on_state
+            await self._wait(delay)
 
     async def _wait(self, delay: float) -> None:
         self._waiting = True
@@ -430,8 +433,8 @@ class Connector:
             delay, left = next(delays, None), deadline - session.clock()
             if final or self._stopped or delay is None or left <= 0:
                 break
-            if isinstance(refusal, Failed):
-                delay += stay_away(refusal.retry_after)
+            if isinstance(refusal, Failed | HandshakeError):
+                delay += stay_away(refusal.retry_after or 0.0)
             delay = min(delay, max(left / 2, LAST_DELAY))  # what was granted is used to its end
             await self._wait(delay)
         if session.connected:  # it came to be in the moment in which this was interrupted
@@ -442,6 +445,9 @@ class Connector:
         broken_by = "" if session.broken_by is None else f"{session.broken_by.cause}; "
         reason = str(refusal) or f"no answer within the {session.granted:g} s that were granted"
         session._give_up(f"{broken_by}{reason}", None if known is None else known[0])
+        if isinstance(refusal.__cause__, HandshakeError):
+            self._attempts += 1
+            self._refused = refusal.__cause__
 
     def _start_afresh(self) -> None:
         """Forget earlier attempts: attempts, time and delays begin anew."""

@@ -9,7 +9,7 @@ from support.raw import RawPeer
 from support.resuming import echo, linked, until
 
 import muxtcp
-from muxtcp import Channel, Session, SessionClosed, SessionLost, State, StateInfo, process_budget
+from muxtcp import Channel, Code, HandshakeError, Session, SessionClosed, SessionLost, State, StateInfo, process_budget
 from muxtcp.parking import Parking
 from muxtcp.resumption import Failed, Why
 from muxtcp.testing import VirtualClockLoop, pair
@@ -218,6 +218,44 @@ async def test_a_restarted_server_is_a_loss_with_exact_counts_and_the_loop_goes_
     names = [state.name for state, _ in states]
     assert names[:4] == ["CONNECTING", "CONNECTED", "RECONNECTING", "LOST"]
     assert isinstance(states[3][1].cause, SessionLost)
+    await second.close()
+    await first.close()
+
+
+async def test_a_restarted_server_that_is_busy_is_left_alone() -> None:
+    asked: list[Session] = []
+
+    async def busy(session: Session) -> None:
+        asked.append(session)
+        raise HandshakeError(code=Code.BUSY, retry_after=60.0)
+
+    first = await muxtcp.serve(sink, "127.0.0.1", 0)
+    port = first.sockets[0].getsockname()[1]
+    states: list[tuple[State, StateInfo]] = []
+
+    def on_state(state: State, info: StateInfo) -> None:
+        states.append((state, info))
+        if state is State.WAITING:
+            connector.stop()
+
+    connector = muxtcp.connect(first.addresses[0], resume=30.0, on_state=on_state, backoff=muxtcp.constant(0.0))
+    second: muxtcp.Server | None = None
+    async for session in connector:
+        first._stop_listening()
+        [peer] = first.sessions
+        second = await muxtcp.serve(sink, "127.0.0.1", port, on_session=busy)
+        assert peer.transport is not None
+        peer.transport.abort()
+        await session.wait_closed()
+        assert isinstance(session.exception, SessionLost)
+        assert "wrong incarnation" in session.exception.cause
+    assert len(asked) == 1
+    assert " ".join(state.name for state, _ in states) == "CONNECTING CONNECTED RECONNECTING LOST WAITING STOPPED"
+    delay, cause = states[4][1].delay, states[4][1].cause
+    assert isinstance(cause, HandshakeError)
+    assert delay is not None
+    assert 60.0 <= delay <= 120.0
+    assert second is not None
     await second.close()
     await first.close()
 

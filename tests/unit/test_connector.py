@@ -165,6 +165,30 @@ class TestResumption:
         assert rig.states[-1][1].cause is session.exception
         assert "cut; the session cannot be resumed: expired (3)" in str(session.exception)
 
+    async def test_a_new_session_that_is_refused_as_well_is_a_failed_attempt(self) -> None:
+        session, failed = LastingSession(), Failed(Why.UNKNOWN)
+        failed.__cause__ = HandshakeError(code=Code.BUSY, retry_after=60.0)
+        rig = Rig(session, failed, max_attempts=2)
+        with pytest.raises(ReconnectFailed, match="gave up after 2 attempts") as caught:
+            async for _ in rig.connector:
+                session.breaks()
+                await rig.reaches(State.LOST)
+        assert caught.value.__cause__ is failed.__cause__
+
+    async def test_a_refusal_is_heeded_while_the_session_can_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        session, waits = LastingSession(), []
+        rig = Rig(session, HandshakeError(code=Code.BUSY, retry_after=3.0), LastingSession())
+
+        async def wait(delay: float) -> None:
+            waits.append(delay)
+
+        monkeypatch.setattr(rig.connector, "_wait", wait)
+        await rig.connector
+        session.breaks()
+        await rig.reaches(State.RESUMED)
+        assert len(waits) == 1
+        assert 3.0 <= waits[0] <= 6.0
+
     async def test_reconnect_now_cuts_the_wait_short(self) -> None:
         session = LastingSession()
         rig = Rig(session, REFUSED, LastingSession(), backoff=lambda: iter([20.0]))
