@@ -336,3 +336,8 @@ def raised_again(error: Exception) -> Exception:
     again = copy(error)
     again.__cause__ = error.__cause__
     return again
+
+
+def is_again(error: BaseException, original: Exception | None) -> bool:
+    """Whether it is the original or what `raised_again` made of it: a copy, which shares the tuple of its arguments."""
+    return type(error) is type(original) and error.args is original.args

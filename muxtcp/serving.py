@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from muxtcp._channel import Channel
-from muxtcp.errors import ChannelError, Code, EndOfStream, MuxError
+from muxtcp.errors import ChannelError, Code, EndOfStream, is_again
 from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 
@@ -76,12 +76,18 @@ class Serving(Lasting):
                 await channel.close()  # as after `async for`: what it sent still arrives
             elif own:
                 channel._reset(Code.CANCELLED, "the handler gave up")
-            elif self.exception is not None and all(isinstance(each, MuxError) for each in errors):
+            elif self.exception is not None and all(map(self._tells_of_the_end, errors)):
                 channel._reset(Code.CANCELLED, "the session is over")
             else:
                 self._handler_failed(channel, error)
         else:
             await channel.close()
+
+    def _tells_of_the_end(self, error: BaseException) -> bool:
+        """Whether it says no more than that this session is over: what a handler met in another one is a failure."""
+        if isinstance(error, ChannelError):
+            return error._session == id(self)
+        return is_again(error, self.exception)
 
     def _handler_failed(self, channel: Channel, error: BaseException) -> None:
         callback_failed(self.loop, logger, error, "the handler of channel %d (%r) failed", channel.id, channel.name)

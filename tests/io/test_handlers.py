@@ -240,3 +240,29 @@ async def test_a_handler_may_raise_what_its_listener_was_told(side: str, caplog:
             await ended
         await asyncio.sleep(0)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own", "another"])
+async def test_only_the_end_of_its_own_session_goes_without_saying(own: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that looks after something outlives its session by that, and then meets the end of one or other."""
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async with pair(None) as elsewhere:
+        elsewhere.link.cut()
+        await elsewhere.client.wait_closed()
+
+        async def handler(channel: Channel) -> None:
+            began.set()
+            try:
+                await channel.recv()
+            finally:
+                ended.set()
+                await (channel.session if own else elsewhere.client).open("next")
+
+        async with pair(handler) as p:
+            await p.client.open("work")
+            await began.wait()
+            p.link.cut()
+            await ended.wait()
+            await p.server.wait_closed()
+    assert ("the handler of channel 1 ('work') failed" in caplog.text) is not own
