@@ -137,6 +137,7 @@ def connect(
 
     Raises:
         ValueError: the arguments do not name one address, or contradict each other.
+        TypeError: `auth` is neither text nor bytes nor a function.
 
     The connector, when used, raises:
         OSError: nobody answered; the text names the address. TimeoutError is one of them, and so is `ssl.SSLError`: TLS
@@ -154,6 +155,8 @@ def connect(
     if target.tls and ssl is False:
         raise ValueError(f"ssl=False contradicts {address!r}")
     context = ssl if isinstance(ssl, tls.SSLContext) else client_context() if ssl or target.tls else None
+    if server_hostname is not None and context is None:
+        raise ValueError(f"server_hostname={server_hostname!r} goes with TLS: ssl= or tls://")
     server_hostname = server_hostname or target.host or ""
     if context is not None and context.check_hostname and not server_hostname:
         raise ValueError("TLS without a host in the address needs server_hostname=, the name in the certificate")

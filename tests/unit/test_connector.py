@@ -419,6 +419,7 @@ def test_what_is_worth_retrying(error: Exception, worth: bool) -> None:
         ({"address": "tls://h:1", "ssl": False}, "ssl=False contradicts 'tls://h:1'"),
         ({"address": "tcp://h:1", "max_attempts": 0}, "max_attempts is 0, not 1 or more"),
         ({"sock": object(), "max_attempts": 3}, "sock= is good for one attempt"),
+        ({"address": "tcp://h:1", "server_hostname": "h"}, "server_hostname='h' goes with TLS"),
         ({"address": "tcp://h:1", "codec": "xml"}, "unknown codec 'xml'"),
     ],
 )
