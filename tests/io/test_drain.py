@@ -217,10 +217,15 @@ async def test_sigterm_under_load_loses_nothing(first: str) -> None:
 
         async def talk() -> list[bytes]:
             async with session.open("echo") as channel, asyncio.TaskGroup() as group:
+                await channel.send(b"served")  # what is still on its way when the signal comes is refused, rightly
+                assert await channel.recv() == b"served"
+                await all_served.wait()
                 group.create_task(channel.send_many([number.to_bytes(8) for number in range(count)]))
                 return [await channel.recv() for _ in range(count)]
 
+        all_served = asyncio.Barrier(5)
         talks = [asyncio.create_task(talk()) for _ in range(4)]
+        await all_served.wait()
         await session.ping()
         server.terminate()
         assert await asyncio.gather(*talks) == [[number.to_bytes(8) for number in range(count)]] * 4
