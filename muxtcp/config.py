@@ -90,13 +90,13 @@ class Config:
     smux has 4 MiB, HTTP/2 64 KiB."""
 
     memory_limit: int = _bounded(16 * MIB, 2 * KIB, 1 << 50)
-    """Unconsumed bytes of the whole session, whatever the windows grow to: a hard promise, and the largest part of
-    what a peer can cost. It takes at least one message of `max_message`. quinn bounds a connection by its windows
+    """Unconsumed bytes of the whole session, whatever the windows grow to: a hard promise, and a large part of what
+    a peer can cost. It takes at least one message of `max_message`. quinn bounds a connection by its windows
     too."""
 
     max_channels: int = _bounded(1_024, 1, 1 << 31)
-    """Channels that the peer may have open at once, and handlers that run for them: about 2 KiB each with its task, and
-    up to 4 KiB of name and meta. Go's HTTP/2 server has 250, nginx 128, yamux no limit."""
+    """Channels that the peer may have open at once, and handlers that run for them: 16 KiB each with its task at most,
+    and up to 24 KiB for the largest name and meta once they are read. Go's HTTP/2 server has 250, nginx 128, yamux no limit."""
 
     accept_backlog: int = _bounded(256, 1, 1 << 31)
     """Channels that the peer has opened and whose handler has not run yet; it bounds a burst of opens. yamux has
@@ -140,8 +140,8 @@ class Config:
     may hold a descriptor and its 16 KiB, and six times what it has said. websockets has 10 s, OpenSSH 120."""
 
     close_timeout: float = _seconds(5.0)
-    """Bounds each of the two steps of `close()`: the open channels may finish for so long; then the peer's goodbye may
-    take as long, before the connection is aborted, and so may the cancelled handlers. websockets has 10 s, yamux 5
+    """Bounds each of the two steps of `close()`: the open channels may finish for so long; then the peer's goodbye
+    and the cancelled handlers together may take as long, before the connection is aborted. websockets has 10 s, yamux 5
     minutes."""
 
     write_timeout: float = _seconds(30.0)
