@@ -96,7 +96,8 @@ class Config:
 
     max_channels: int = _bounded(1_024, 1, 1 << 31)
     """Channels that the peer may have open at once, and handlers that run for them: 16 KiB each with its task at most,
-    and up to 24 KiB for the largest name and meta once they are read. Go's HTTP/2 server has 250, nginx 128, yamux no limit."""
+    and up to 24 KiB for the largest name and meta once they are read. Go's HTTP/2 server has 250, nginx 128, yamux no
+    limit."""
 
     accept_backlog: int = _bounded(256, 1, 1 << 31)
     """Channels that the peer has opened and whose handler has not run yet; it bounds a burst of opens. yamux has
