@@ -25,7 +25,7 @@ from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta, process_budget
 from muxtcp.sockets import Address, listen, url
-from muxtcp.tls import StandIn, explained, finding, receive
+from muxtcp.tls import StandIn, finding, receive
 
 logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
@@ -371,7 +371,7 @@ class Server:
                 await session.established()
             except (OSError, MuxError) as error:
                 self.counters[_name(error)] += 1
-                sparing.info("no session with %s: %s", host or "a local peer", _in_words(error))
+                sparing.info(f"no session with %s: {_in_words(error)}", host or "a local peer", error)
                 if session.closed:  # the connection counts among the handshakes until it is gone
                     await session.wait_closed()
                 return
@@ -444,9 +444,9 @@ class Server:
                 session.abort("a second signal arrived")
 
 
-def _in_words(error: OSError | MuxError) -> OSError | MuxError:
-    """What a handshake failed of, for the log."""
-    return explained(error, "TLS", client=False) if isinstance(error, tls.SSLError) else error
+def _in_words(error: OSError | MuxError) -> str:
+    """What a handshake failed of, for the log, before the error's own words: what is wrong in TLS is told apart."""
+    return f"TLS: {finding(error, client=False).text}: %s" if isinstance(error, tls.SSLError) else "%s"
 
 
 def _name(error: OSError | MuxError) -> str:

@@ -165,6 +165,29 @@ async def test_a_client_that_goes_in_the_middle(authority: Authority, caplog: py
     assert "the peer closed the connection in the TLS handshake" in said_by_server(caplog)
 
 
+async def test_what_scanners_do_hides_no_other_failure(
+    authority: Authority, stranger: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    theirs = authority.server(authority.issue("server", hosts=LOCALHOST), clients=True)
+    async with serve(None, "127.0.0.1", 0, ssl=theirs) as server:
+        host, port = server.sockets[0].getsockname()
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await reader.read()
+            writer.close()
+        for certificate in None, stranger.issue("client"):
+            with pytest.raises((OSError, HandshakeError)):
+                await connect(host, port, ssl=authority.client(certificate))
+        await until(lambda: server.counters["tls_client_certificate_untrusted"] == 1)
+    said = [message for message in caplog.messages if "no session with" in message]
+    assert len(said) == 3
+    assert "the peer does not speak TLS" in said[0]
+    assert "the client's certificate is missing" in said[1]
+    assert "the client's certificate was issued by nobody whom the server trusts" in said[2]
+
+
 async def test_who_stays_after_an_alert_holds_nothing_up(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "LAST_WORDS", 0.01)
     before = sockets()
