@@ -53,7 +53,7 @@ async def attempt(
     what = f"cannot connect to {target}"
     try:
         async with asyncio.timeout(connect_timeout) as limit:
-            await attach(await dial(target), session.protocol, ssl, server_hostname)
+            await attach(await dial(target), session.protocol, ssl, server_hostname, limit)
     except TimeoutError as error:
         if limit.expired():
             raise TimeoutError(f"{what}: no answer within {connect_timeout:g} s") from error

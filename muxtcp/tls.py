@@ -132,11 +132,16 @@ def explained(error: ssl.SSLError, what: str, *, client: bool) -> ssl.SSLError:
 # Connections
 
 
-async def attach(sock: socket.socket, factory: Factory, context: "StandIn | None", server_hostname: str) -> None:
-    """Give a connected socket, through TLS if there is a context, to a client's protocol; close it when that fails."""
+async def attach(
+    sock: socket.socket, factory: Factory, context: "StandIn | None", server_hostname: str, limit: asyncio.Timeout
+) -> None:
+    """Give a connected socket, through TLS if there is a context, to a client's protocol; close it when that fails.
+
+    `limit` is that of the whole; a failure of TLS that is found within it stands, however long the peer takes the news.
+    """
     loop = asyncio.get_running_loop()
     create = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
-    async with _closing(sock), _telling(sock, context):
+    async with _closing(sock), _telling(sock, context, limit):
         await create(factory, sock=sock, ssl=context, server_hostname=server_hostname if context else None)
 
 
@@ -160,7 +165,9 @@ async def _closing(sock: socket.socket) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _telling(sock: socket.socket, context: "StandIn | None") -> AsyncIterator[None]:
+async def _telling(
+    sock: socket.socket, context: "StandIn | None", limit: asyncio.Timeout | None = None
+) -> AsyncIterator[None]:
     """If the TLS handshake inside fails, the peer is told."""
     if context is None:
         yield
@@ -171,6 +178,8 @@ async def _telling(sock: socket.socket, context: "StandIn | None") -> AsyncItera
         except ssl.SSLError as error:
             plain = UNEXPECTED_MESSAGE if REASONS.get(_reason(error)) is NO_TLS else b""
             if alert := getattr(error, "alert", b"") or plain:
+                if limit is not None and not limit.expired():
+                    limit.reschedule(None)  # the last words have a limit of their own
                 await _say(line, alert)
             raise
 

@@ -188,6 +188,23 @@ async def test_what_scanners_do_hides_no_other_failure(
     assert "the client's certificate was issued by nobody whom the server trusts" in said[2]
 
 
+async def test_the_time_to_connect_does_not_hide_what_was_found_in_it(
+    authority: Authority, stranger: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    late = loop.time() + 0.6
+
+    async def slowly(line: socket.socket, alert: bytes) -> None:
+        await until(lambda: loop.time() > late)
+
+    theirs = authority.server(stranger.issue("server", hosts=LOCALHOST))
+    async with serve(None, "127.0.0.1", 0, ssl=theirs) as server:
+        host, port = server.sockets[0].getsockname()
+        monkeypatch.setattr(tls, "_say", slowly)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(host, port, ssl=authority.client(), connect_timeout=0.5)
+
+
 async def test_who_stays_after_an_alert_holds_nothing_up(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "LAST_WORDS", 0.01)
     before = sockets()
