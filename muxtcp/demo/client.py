@@ -35,17 +35,21 @@ async def follow(board: Board, host: str, port: int, break_every: float | None =
         return muxtcp.worth_retrying(error) and not unknown
 
     backoff = muxtcp.exponential(0.1, 1.0)
-    async for session in muxtcp.connect(
+    connector = muxtcp.connect(
         host, port, resume=RESUME, backoff=backoff, healthy_after=1.0, retry=retry, on_state=board.on_state
-    ):
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for feed in FEEDS.values():
-                    tasks.create_task(read(session, feed, board))
-                if break_every is not None:
-                    tasks.create_task(keep_breaking(session, break_every))
-        except* (muxtcp.SessionLost, muxtcp.SessionClosed):
-            pass  # the board has heard of it from the connector, which goes on
+    )
+    try:
+        async for session in connector:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for feed in FEEDS.values():
+                        tasks.create_task(read(session, feed, board))
+                    if break_every is not None:
+                        tasks.create_task(keep_breaking(session, break_every))
+            except* (muxtcp.SessionLost, muxtcp.SessionClosed):
+                pass  # the board has heard of it from the connector, which goes on
+    finally:
+        connector.stop()  # also a resumption that is under way: whoever gives up following waits for none
 
 
 async def keep_breaking(session: muxtcp.Session, every: float) -> None:
