@@ -27,8 +27,8 @@ if __name__ == "__main__":
 from adversity.peers import Peer, commands, play, resident, tell
 from adversity.talks import Talker
 from support import leftovers, loops
+from support.basics import until
 from support.proxy import DIRECTIONS, ProxyProcess
-from support.resuming import until
 
 from muxtcp import Config, Connector, Session, State, StateInfo, connect, constant, parking, serve
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from adversity.breaks import WAYS, run
+from support.basics import echo
 from support.proxy import ProxyProcess
 
 import muxtcp
-from muxtcp import Channel, Config, SessionLost, State, StateInfo, connect, serve
+from muxtcp import Config, SessionLost, State, StateInfo, connect, serve
 
 SEED = 7
 
@@ -28,11 +29,6 @@ async def test_breaks_of_all_kinds_at_random() -> None:
 async def test_each_way_to_break_a_connection(way: str) -> None:
     _, breaker = await run(2, seed=SEED, channels=1, ways=[way])
     assert breaker.done[way] == 2
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 class Told:

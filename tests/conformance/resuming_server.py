@@ -6,13 +6,13 @@ from typing import Any
 
 from conformance.lab import Lab, ensure, expect
 from conformance.plays import right, wrong
-from conformance.resuming import KEY, NONCE, WISH, Talk, talk
+from conformance.resuming import KEY, NONCE, WISH, talk
 from conformance.stand import Role
 from conformance.tables import HASTY, refused_by_a_server
 from support import frames, tickets
 from support.frames import PREFACE, Code, Record, Why
 from support.raw import RawPeer
-from support.tickets import Position
+from support.tickets import FORGED, Asking, Position, changed
 
 AT_A_SERVER: list[Role] = ["server"]
 
@@ -51,25 +51,6 @@ async def a_server_without_resumption(lab: Lab) -> None:
 
 
 # --- refusals that disturb nobody -------------------------------------------------------------------------------------
-
-Asking = Callable[[Talk], bytes]
-
-
-def changed(**values: Any) -> Asking:
-    """A RESUME of which some fields are wrong."""
-    return lambda it: replace(it.ticket, **values).resume(it.account.position)
-
-
-FORGED = {
-    "unknown id": (changed(id=bytes(16)), Why.UNKNOWN),
-    "of another process": (changed(incarnation=bytes(8)), Why.WRONG_INCARNATION),
-    "incarnation is looked at first": (changed(id=bytes(16), incarnation=bytes(8)), Why.WRONG_INCARNATION),
-    "with another secret": (changed(secret=bytes(32)), Why.DENIED),
-    "mac is looked at before generation": (changed(secret=bytes(32), generation=-1), Why.DENIED),
-    "generation 0": (changed(generation=-1), Why.STALE_GENERATION),
-    "generation is looked at before limits": (changed(generation=-1, limits=bytes(16)), Why.STALE_GENERATION),
-    "other limits": (changed(limits=bytes(16)), Why.DIVERGED),
-}
 
 
 @wrong("S-4", roles=AT_A_SERVER, each=FORGED)

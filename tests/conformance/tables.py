@@ -1,8 +1,6 @@
 """Plays out of `tests/vectors`: wrongs after the handshake and in it, and good handshakes of every form."""
 
-import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from conformance.lab import Lab, User, ensure, expect, fails
@@ -11,23 +9,13 @@ from conformance.stand import ROLES
 from support import frames
 from support.frames import PREFACE, Code, Kind, Record
 from support.raw import RawPeer
+from support.vectors import load, raw
 
-VECTORS = Path(__file__).parent.parent / "vectors"
-VIOLATIONS: dict[str, Any] = json.loads((VECTORS / "violations.json").read_text())
-OPENS: dict[str, Any] = json.loads((VECTORS / "opens.json").read_text())
-HANDSHAKES: dict[str, Any] = json.loads((VECTORS / "handshakes.json").read_text())
+VIOLATIONS = load("violations")
+OPENS = load("opens")
+HANDSHAKES = load("handshakes")
 
 HASTY = 200  # ms for a handshake
-
-
-def raw(pieces: Any) -> bytes:
-    match pieces:
-        case str():
-            return bytes.fromhex(pieces)
-        case {"repeat": piece, "times": times}:
-            return raw(piece) * times
-        case _:
-            return b"".join(map(raw, pieces))
 
 
 # --- after the handshake ----------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from support.authority import LOCALHOST, Authority
+from support.basics import echo
 
 from muxtcp import (
-    Channel,
     Code,
     Credentials,
     HandshakeError,
@@ -17,11 +17,6 @@ from muxtcp import (
     serve,
     worth_retrying,
 )
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 async def refused(server: Server, **options) -> HandshakeError:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from support import frames
 from support.authority import LOCALHOST, Authority
+from support.basics import echo, until
 from support.frames import PREFACE
 from support.raw import RawPeer
-from support.resuming import echo, linked, until
+from support.resuming import linked
 
 import muxtcp
 from muxtcp import (

@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from support import frames
+from support.basics import until
 from support.rawpeer import RawPeer
 
 from muxtcp import Channel, Code, Config, HandshakeError, MemoryBudget, Server, connect, serve
@@ -31,11 +32,6 @@ class Ballast:
 
     def drop(self) -> None:
         self.weights.clear()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 async def handler(channel: Channel) -> None:

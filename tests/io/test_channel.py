@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.basics import until
 
 import muxtcp
 from muxtcp import (
@@ -71,11 +72,6 @@ async def channels(
     async with joined(over, **options) as (client, _, peer):
         ours = await client.open("it", mode=mode, codec=channel_codec)
         yield ours, await peer.arrived.get()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 async def everything(channel: Channel) -> list[Any]:

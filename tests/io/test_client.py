@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.basics import echo
 from support.tls import client_context, server_context
 
 import muxtcp
@@ -31,11 +32,6 @@ from muxtcp import (
     constant,
     serve,
 )
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 async def echoed(session: Session, message: bytes = b"hello") -> bool:

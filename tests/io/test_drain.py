@@ -171,6 +171,14 @@ async def program(first: str, drain_timeout: float) -> AsyncIterator[Process]:
             await process.communicate()
 
 
+async def served(session: Session) -> Channel:
+    """A channel whose handler has answered."""
+    channel = await session.open("echo")
+    await channel.send(b"before")
+    assert await channel.recv() == b"before"
+    return channel
+
+
 async def going_away(session: Session) -> None:
     """Wait until the peer has said that it takes no new channels."""
     with pytest.raises(SessionClosed, match="SHUTDOWN"):
@@ -181,9 +189,7 @@ async def going_away(session: Session) -> None:
 
 async def test_sigterm_lets_channels_finish_and_ends_the_process(first: str) -> None:
     async with program(first, drain_timeout=60.0) as server, connect(server.address) as session:
-        channel = await session.open("echo")
-        await channel.send(b"before")
-        assert await channel.recv() == b"before"
+        channel = await served(session)
         server.terminate()
         await going_away(session)
         with pytest.raises(ConnectionRefusedError):
@@ -201,9 +207,7 @@ async def test_sigterm_lets_channels_finish_and_ends_the_process(first: str) -> 
 
 async def test_sigterm_ends_the_process_also_when_a_client_holds_on(first: str) -> None:
     async with program(first, drain_timeout=0.1) as server, connect(server.address) as session:
-        channel = await session.open("echo")
-        await channel.send(b"before")
-        assert await channel.recv() == b"before"
+        channel = await served(session)
         server.terminate()
         with pytest.raises(SessionClosed, match="SHUTDOWN"):
             await channel.recv()
@@ -234,9 +238,7 @@ async def test_sigterm_under_load_loses_nothing(first: str) -> None:
 
 async def test_a_second_sigterm_ends_at_once(first: str) -> None:
     async with program(first, drain_timeout=60.0) as server, connect(server.address) as session:
-        channel = await session.open("echo")
-        await channel.send(b"before")
-        assert await channel.recv() == b"before"
+        channel = await served(session)
         server.terminate()
         await going_away(session)
         server.terminate()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support import frames, loops
+from support.basics import echo
 
 from muxtcp import Channel, ChannelListener, ChannelReset, Code, HandshakeError, Session, connect, serve
 from muxtcp.testing import pair
@@ -14,11 +15,6 @@ from muxtcp.testing import pair
 ERRORS = [ZeroDivisionError, asyncio.CancelledError, GeneratorExit]  # of which the loop's callbacks survive each, too
 LEAVING = [SystemExit, KeyboardInterrupt]
 MANY = 1_000
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 async def works(session: Session) -> None:

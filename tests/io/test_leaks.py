@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from support.basics import echo
 from support.leftovers import allocated, descriptors, objects, timers
 
 from muxtcp import Channel, Code, HandshakeError, Session, connect, constant, serve
@@ -19,11 +20,6 @@ STRAY_BYTES = 50_000  # the same of malloc() (0 were seen); a leak of 64 bytes a
 TOMBSTONE = 6  # objects that a server keeps of a resumable session that has ended, for ten minutes
 SESSIONS = 100  # opened and closed, twice
 TURNS = 20  # of the loop, in which closed transports end
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 @contextmanager

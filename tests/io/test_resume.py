@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.resuming import Link, linked, until
+from support.basics import until
+from support.resuming import Link, linked
 from support.tls import client_context, server_context
 
 from muxtcp import Channel, ChannelReset, Config, EndOfStream, SessionLost, State

@@ -5,8 +5,9 @@ import gc
 import math
 
 import pytest
+from support.basics import echo, until
 from support.raw import RawPeer
-from support.resuming import echo, linked, until
+from support.resuming import linked
 
 import muxtcp
 from muxtcp import Channel, Code, HandshakeError, Session, SessionClosed, SessionLost, State, StateInfo, process_budget

@@ -1,7 +1,8 @@
 """Resumption in unlucky moments: stopped as it succeeds, judged by something that fails or lies."""
 
 import pytest
-from support.resuming import linked, until
+from support.basics import until
+from support.resuming import linked
 
 from muxtcp import Channel, SessionLost, State, StateInfo
 from muxtcp.parking import Parking

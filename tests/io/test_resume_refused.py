@@ -1,13 +1,12 @@
 """What a server counts of attempts to resume that do not succeed, and what its user hears of them."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from support import frames
 from support.frames import Code, Record, Why
 from support.rawresume import Conversation, conversation, refused
+from support.tickets import FORGED, changed
 
 import muxtcp
 
@@ -20,25 +19,6 @@ async def broken_off(talk: Conversation, question: bytes, code: Code) -> None:
     last = (await peer.rest())[-1]
     assert (last.record, last.fields["code"]) == (Record.REFUSED, code)
     await talk.lab.counted(code.name)
-
-
-Asking = Callable[[Conversation], bytes]
-
-
-def changed(**values: Any) -> Asking:
-    return lambda talk: replace(talk.ticket, **values).resume(talk.account.position)
-
-
-FORGED: dict[str, tuple[Asking, Why]] = {
-    "unknown id": (changed(id=bytes(16)), Why.UNKNOWN),
-    "of another process": (changed(incarnation=bytes(8)), Why.WRONG_INCARNATION),
-    "incarnation is looked at first": (changed(id=bytes(16), incarnation=bytes(8)), Why.WRONG_INCARNATION),
-    "with another secret": (changed(secret=bytes(32)), Why.DENIED),
-    "mac is looked at before generation": (changed(secret=bytes(32), generation=-1), Why.DENIED),
-    "generation 0": (changed(generation=-1), Why.STALE_GENERATION),
-    "generation is looked at before limits": (changed(generation=-1, limits=bytes(16)), Why.STALE_GENERATION),
-    "other limits": (changed(limits=bytes(16)), Why.DIVERGED),
-}
 
 
 @pytest.mark.parametrize("name", FORGED)

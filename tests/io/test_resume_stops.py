@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.basics import until
 from support.frames import PREFACE, Record
 from support.rawresume import conversation
-from support.resuming import Link, linked, until
+from support.resuming import Link, linked
 
 from muxtcp import Code, SessionClosed, SessionLost
 from muxtcp.lasting import Lasting

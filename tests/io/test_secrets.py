@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator
 
 import pytest
-from support.resuming import echo, until
+from support.basics import echo, until
 
 from muxtcp import Credentials, HandshakeError, State, StateInfo, connect, constant, serve
 

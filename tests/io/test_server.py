@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from support.basics import echo, until
 
 from muxtcp import (
     Channel,
@@ -21,11 +22,6 @@ from muxtcp import (
     serve,
 )
 from muxtcp import server as server_module
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 class Raw:
@@ -48,11 +44,6 @@ class Raw:
             except ConnectionResetError:
                 pass
         return received
-
-
-async def until(condition) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 class TestStart:

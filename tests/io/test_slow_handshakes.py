@@ -2,24 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support import frames
+from support.basics import echo, until
 from support.tls import client_context, server_context
 
-from muxtcp import Channel, Code, Config, HandshakeError, Server, Session, connect, serve
+from muxtcp import Code, Config, HandshakeError, Server, Session, connect, serve
 from muxtcp._engine import Engine
 
 PATIENT = 600.0  # seconds: what waits for this in place of the handshake's time is found by the deadline of all tests
 HELLO = frames.PREFACE + frames.hello(meta={"key": "value"})
 CLIENT_HELLO = bytes.fromhex("1603010200010001fc0303")  # how one begins
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,11 +35,6 @@ async def begin(server: Server, said: bytes, context: ssl.SSLContext | None) -> 
     _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
     writer.write(said)
     return writer
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize(

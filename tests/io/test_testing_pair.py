@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.basics import echo
 
 import muxtcp
 from muxtcp.testing import Link, pair
-
-
-async def echo(channel: muxtcp.Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
 
 
 @pytest.mark.parametrize("chunk", [None, 1, "random"])

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.authority import LOCALHOST, Authority
+from support.basics import echo, until
 from support.leftovers import sockets
-from support.resuming import Link, echo, linked, until
+from support.resuming import Link, linked
 
 from muxtcp import Code, Config, HandshakeError, Server, SessionLost, connect, serve, tls, worth_retrying
 from muxtcp.attempt import attempt

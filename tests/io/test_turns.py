@@ -1,6 +1,8 @@
 """What a session may do before others have their turn, and slots that outlive their channel."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -29,13 +31,9 @@ class Clock:
         self.handle.cancel()
 
 
-async def filled(channel: Channel) -> None:
-    """Wait until everything has come."""
-    while channel.stats().unread < MANY:
-        await asyncio.sleep(0)
-
-
-async def test_who_receives_what_has_piled_up_lets_others_run() -> None:
+@asynccontextmanager
+async def piled_up(messages: list[bytes]) -> AsyncIterator[Channel]:
+    """A channel of a server behind which these wait unread, and then the end."""
     arrived: asyncio.Queue[Channel] = asyncio.Queue()
 
     async def handler(channel: Channel) -> None:
@@ -44,30 +42,26 @@ async def test_who_receives_what_has_piled_up_lets_others_run() -> None:
 
     async with pair(handler, config=HUGE) as p:
         ours = await p.client.open("pile")
-        await ours.send_many([b"x"] * MANY)
+        await ours.send_many(messages)
+        await ours.send_eof()
         theirs = await arrived.get()
-        await filled(theirs)
-        before = p.server.stats()["turns_cut_short"]
+        while theirs.stats().unread < len(messages):
+            await asyncio.sleep(0)
+        yield theirs
+
+
+async def test_who_receives_what_has_piled_up_lets_others_run() -> None:
+    async with piled_up([b"x"] * MANY) as theirs:
+        before = theirs.session.stats()["turns_cut_short"]
         with Clock() as clock:
             for _ in range(MANY):
                 await theirs.recv()
         assert clock.turns > MANY // 4_096
-        assert p.server.stats()["turns_cut_short"] > before
+        assert theirs.session.stats()["turns_cut_short"] > before
 
 
 async def test_who_is_cancelled_while_he_gives_way_has_taken_nothing() -> None:
-    arrived: asyncio.Queue[Channel] = asyncio.Queue()
-
-    async def handler(channel: Channel) -> None:
-        arrived.put_nowait(channel)
-        await channel.session.wait_closed()
-
-    async with pair(handler, config=HUGE) as p:
-        ours = await p.client.open("pile")
-        await ours.send_many([number.to_bytes(4) for number in range(MANY)])
-        await ours.send_eof()
-        theirs = await arrived.get()
-        await filled(theirs)
+    async with piled_up([number.to_bytes(4) for number in range(MANY)]) as theirs:
         received: list[int] = []
 
         async def receive() -> None:
@@ -85,18 +79,7 @@ async def test_who_is_cancelled_while_he_gives_way_has_taken_nothing() -> None:
 
 
 async def test_a_batch_is_bounded() -> None:
-    arrived: asyncio.Queue[Channel] = asyncio.Queue()
-
-    async def handler(channel: Channel) -> None:
-        arrived.put_nowait(channel)
-        await channel.session.wait_closed()
-
-    async with pair(handler, config=HUGE) as p:
-        ours = await p.client.open("pile")
-        await ours.send_many([b"x"] * MANY)
-        await ours.send_eof()
-        theirs = await arrived.get()
-        await filled(theirs)
+    async with piled_up([b"x"] * MANY) as theirs:
         sizes = [len(batch) async for batch in theirs.batches()]
         assert sum(sizes) == MANY
         assert max(sizes) == 4_096

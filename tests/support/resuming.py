@@ -1,23 +1,14 @@
 """A server and a client whose session survives its connections, over loopback; and how to break them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from support.basics import echo, until
+
 import muxtcp
-from muxtcp import Channel, Session, State, StateInfo
-
-
-async def echo(channel: Channel) -> None:
-    async for message in channel:
-        await channel.send(message)
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Give the loop turns until it holds."""
-    while not condition():
-        await asyncio.sleep(0)
+from muxtcp import Session, State, StateInfo
 
 
 class Link:

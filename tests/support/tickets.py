@@ -2,11 +2,12 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from support import frames
-from support.frames import Frame
+from support.frames import Frame, Why
 from support.raw import RawPeer
 
 Position = tuple[int, int, int]  # frames, bytes, oldest
@@ -141,3 +142,33 @@ class Account:
     async def send(self, peer: RawPeer, *sequenced: bytes) -> None:
         self.sent += sequenced
         await peer.send(*sequenced)
+
+
+# Forgeries
+
+
+class Resuming(Protocol):
+    """Who may ask to resume."""
+
+    ticket: Ticket
+    account: Account
+
+
+Asking = Callable[[Resuming], bytes]
+
+
+def changed(**values: Any) -> Asking:
+    """A RESUME of which some fields are wrong."""
+    return lambda it: replace(it.ticket, **values).resume(it.account.position)
+
+
+FORGED: dict[str, tuple[Asking, Why]] = {
+    "unknown id": (changed(id=bytes(16)), Why.UNKNOWN),
+    "of another process": (changed(incarnation=bytes(8)), Why.WRONG_INCARNATION),
+    "incarnation is looked at first": (changed(id=bytes(16), incarnation=bytes(8)), Why.WRONG_INCARNATION),
+    "with another secret": (changed(secret=bytes(32)), Why.DENIED),
+    "mac is looked at before generation": (changed(secret=bytes(32), generation=-1), Why.DENIED),
+    "generation 0": (changed(generation=-1), Why.STALE_GENERATION),
+    "generation is looked at before limits": (changed(generation=-1, limits=bytes(16)), Why.STALE_GENERATION),
+    "other limits": (changed(limits=bytes(16)), Why.DIVERGED),
+}

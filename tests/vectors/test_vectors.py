@@ -1,7 +1,5 @@
 """The vectors against the builders and readers of `support`, and against every implementation in both directions."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,25 +7,9 @@ from support import frames
 from support.frames import PREFACE, Code, Kind, Record, Violation
 from support.pair import CHOPS, IMPLEMENTATIONS, Alone
 from support.parts import EventKind
+from support.vectors import load, raw
 
-HERE = Path(__file__).parent
 Json = dict[str, Any]
-
-
-def load(name: str) -> Json:
-    loaded: Json = json.loads((HERE / f"{name}.json").read_text())
-    return loaded
-
-
-def raw(pieces: Any) -> bytes:
-    """The bytes of a hex string, of a repetition, or of a list of both."""
-    match pieces:
-        case str():
-            return bytes.fromhex(pieces)
-        case {"repeat": piece, "times": times}:
-            return raw(piece) * times
-        case _:
-            return b"".join(map(raw, pieces))
 
 
 def named(vectors: list[Json]) -> Any:
