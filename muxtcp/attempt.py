@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl as tls
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from muxtcp.authentication import Token
 from muxtcp.errors import Code, HandshakeError, SessionLost
@@ -48,16 +49,15 @@ async def attempt(
         Failed: that session cannot be carried on. When a new one was refused, too, its cause is the `HandshakeError`.
         Exception: anything else, as `connect` says.
     """
-    auth = await _current(token, connect_timeout) if guest_of is None or token.fixed else b""
+    auth = b""
+    if guest_of is None or token.fixed:
+        async with _within(connect_timeout, "auth() gave no token"):
+            auth = await token.current()
     session = new_session(auth=auth, guest_of=guest_of, falls_back=falls_back and token.fixed)
     what = f"cannot connect to {target}"
     try:
-        async with asyncio.timeout(connect_timeout) as limit:
+        async with _within(connect_timeout, f"{what}: no answer") as limit:
             await attach(await dial(target), session.protocol, ssl, server_hostname, limit)
-    except TimeoutError as error:
-        if limit.expired():
-            raise TimeoutError(f"{what}: no answer within {connect_timeout:g} s") from error
-        raise
     except tls.SSLError as error:
         raise explained(error, what, client=True) from error
     try:
@@ -74,12 +74,13 @@ async def attempt(
     return session
 
 
-async def _current(token: Token, timeout: float) -> bytes:
-    """The token to show now."""
+@asynccontextmanager
+async def _within(seconds: float, what: str) -> AsyncIterator[asyncio.Timeout]:
+    """A limit whose `TimeoutError` says what did not come to be in time."""
     try:
-        async with asyncio.timeout(timeout) as limit:
-            return await token.current()
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
     except TimeoutError as error:
         if limit.expired():
-            raise TimeoutError(f"auth() gave no token within {timeout:g} s") from error
+            raise TimeoutError(f"{what} within {seconds:g} s") from error
         raise

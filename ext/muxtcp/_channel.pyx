@@ -26,7 +26,6 @@ from ._table cimport OURS, WANTS_WRITE
 cdef object logger = Sparing("muxtcp")
 
 cdef enum:
-    SMALL = 4_096                       # payloads up to here are worth collecting before they are written
     FLUSH_QUEUE = 262_144               # bytes of large messages to collect: one writelines of several, never one each
 
 Stall = namedtuple("Stall", "reason since")

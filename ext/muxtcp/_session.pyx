@@ -1,9 +1,9 @@
 """SessionCore: events of the engine go to channels, output of the engine to the connection.
 
 A *turn* writes what is due and reports what came of it; it is scheduled at most once. What a session may do before its next turn is
-bounded (`SHARE`): when that is used up it gives way, and nothing more is read, reported or written directly until then. A dispatch (bytes arrived) reports everything
-first; when that woke tasks, the turn is scheduled behind them, so that their answers go out together in the same iteration of the
-loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses this with what users call.
+bounded (`SHARE`): when that is used up it gives way, and reads no more until then. A dispatch (bytes arrived) reports everything first, or
+what its share allows; when that woke tasks, the turn is scheduled behind them, so that their answers go out together in the same
+iteration of the loop; when it woke none, it writes at once. `muxtcp.session.Session` subclasses this with what users call.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 
 from muxtcp.errors import (
-    ChannelRefused, ChannelReset, Code, HandshakeError, ProtocolError, RemoteProtocolError, SessionClosed, SessionLost,
+    ChannelRefused, ChannelReset, Code, HandshakeError, RemoteProtocolError, SessionClosed, SessionLost,
 )
 from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.sockets import Nobody, unacknowledged, writelines

@@ -2,11 +2,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._flow cimport incoming_t, outgoing_t
+from ._wire cimport MAX_PAIRS
 
 cdef enum:
     CHANNEL_COST = 5_120            # of a channel with its handler's task, beside messages, name and meta; measured, rounded up
     PAIR_COST = 160                 # of a pair of meta once it is read, beside its text: two objects in a dict
-    MOST_PAIRS = 64
 
 cdef enum State:                    # docs/PROTOCOL.md, section 8
     OPEN_STATE = 0
@@ -117,7 +117,7 @@ cdef inline size_t place_of(uint64_t id, size_t room) noexcept nogil:
 cdef inline int64_t cost_of(channel_t *channel) noexcept nogil:
     """What a channel takes of the process's memory: what its OPEN said is kept, and read, where a character may take four bytes."""
     cdef int64_t size = channel.text_size
-    return CHANNEL_COST + 5 * size + PAIR_COST * min(size >> 1, <int64_t>MOST_PAIRS)
+    return CHANNEL_COST + 5 * size + PAIR_COST * min(size >> 1, <int64_t>MAX_PAIRS)
 
 
 cdef inline channel_t *table_find(table_t *table, uint64_t id) noexcept nogil:
