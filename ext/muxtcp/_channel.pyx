@@ -1,6 +1,5 @@
 """Channel: what the user holds of one channel: an Inbox that also sends, listens and ends."""
 
-from asyncio import run_coroutine_threadsafe
 from collections import namedtuple
 from sys import is_finalizing
 
@@ -13,6 +12,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from muxtcp.errors import ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge
 from muxtcp.isolation import Sparing, callback_failed
+from muxtcp.threads import run_in
 
 from ._engine cimport Engine, fitting
 from ._handshake cimport decode_pairs
@@ -327,12 +327,10 @@ cdef class Channel(Inbox):
 
     def send_threadsafe(self, message):
         """Send from another thread than the loop's: a concurrent.futures.Future, whose result() waits as send() does."""
-        loop = self.host.loop
-        sending = self._send_here(message if self.codec is not None else self._encoded(message))
+        cdef object sent = message if self.codec is not None else self._encoded(message)
         try:
-            return run_coroutine_threadsafe(sending, loop)
+            return run_in(self.host.loop, lambda: self._send_here(sent))
         except RuntimeError as error:
-            sending.close()
             raise RuntimeError(f"the event loop of channel {self.id} ({self.name!r}) is closed") from error
 
     async def _send_here(self, message):
