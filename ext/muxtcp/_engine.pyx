@@ -145,10 +145,12 @@ cdef class MemoryBudget:
 
     def sound_alarm(self):
         """For the sessions, which find that the alarm's level is reached."""
-        for callback in [callback for callback, share in self.alarms.items() if self.over(share)]:
-            del self.alarms[callback]
-            callback()
-        self.set_alarm()
+        try:
+            for callback in [callback for callback, share in self.alarms.items() if self.over(share)]:
+                if self.alarms.pop(callback, None) is not None:         # else one before it has called it off, or sounded it
+                    callback()
+        finally:
+            self.set_alarm()
 
 
 cdef class Engine(Resumable):

@@ -177,16 +177,16 @@ cdef class Inbox:
         cdef list batch
         if mode == BATCH:
             batch = []
-            while self.count and len(batch) < SHARE:
-                message = <bytes>self.ring[self.first]
-                try:
+            try:
+                while len(batch) < min(self.count, <size_t>SHARE):
+                    message = <bytes>self.ring[(self.first + len(batch)) & (self.room - 1)]
                     batch.append(message if self.codec is None else self._decoded(message))
-                except CodecError:
-                    if batch:
-                        break                                   # it begins the next batch, and raises there
+            except CodecError:
+                if not batch:                                   # else it begins the next batch, and raises there
                     self.drop_first()
                     self.credit_moved()
                     raise
+            for _ in range(len(batch)):                         # only now: whatever else was raised has taken nothing
                 self.drop_first()
             self.credit_moved()
             return batch

@@ -47,10 +47,6 @@ cdef struct settings_t:             # what Config says, in the machine's terms
     uint64_t resume                 # ms; 0: the session ends with its connection
     uint64_t replay_limit
 
-cdef inline double stuck_time() noexcept nogil:
-    """Seconds that a full session window may stand still before it grows."""
-    return 0.02
-
 cdef class Life(Output):
     cdef readonly bint client
     cdef settings_t settings
@@ -75,6 +71,7 @@ cdef class Life(Output):
     # credit
     cdef incoming_t incoming
     cdef double stuck_at            # when to look whether the session's window is held by channels that nobody reads; inf: never
+    cdef double stuck_delay         # how long it is until then
     cdef int64_t committed          # taken from the budget for it
     cdef size_t counted_room        # of the read buffer, in `charged`
     # liveness
@@ -92,11 +89,12 @@ cdef class Life(Output):
     cdef uint64_t pings_timed       # n of the PING that measures the round trip
     cdef double ping_written_at
     cdef uint64_t pong
-    cdef uint64_t frames_at_ping
+    cdef uint64_t frames_at_ping            # received when the newest PING came; none has: UINT64_MAX
     cdef double smoothed            # round trip in seconds; 0: none yet
     cdef readonly uint64_t oddities         # of the peer, in all
     cdef double glitches                    # those of them that are not forgiven yet
     cdef double glitches_at
+    cdef int excused                        # of the next ones, how many are none: said again after a resumption
     # resumption
     cdef bint preface_said
     cdef bint resuming              # RESUME was said, or has come, on this connection
@@ -143,6 +141,8 @@ cdef class Life(Output):
     cdef void grant_channel(self, channel_t *channel) noexcept nogil
     cdef void grant_session(self, uint64_t cost) noexcept nogil
     cdef void set_session_window(self, uint64_t window) noexcept nogil
+    cdef void watch_window(self) noexcept nogil
+    cdef void unstick(self) noexcept nogil
     cdef void promise_window(self) noexcept nogil
     cdef void count_room(self, size_t room) noexcept nogil
     # commands

@@ -29,6 +29,8 @@ cdef enum:                              # when an ACK is due (S-10)
 
 cdef double ACK_DELAY = 0.02
 cdef double AT_ONCE = 1.0           # seconds: a channel that is reset earlier was never meant to be used (Envoy counts so, too)
+cdef double STUCK = 0.02            # seconds that a full session window may stand still before it grows
+cdef double STUCK_AT_MOST = 1.0     # the same when there is no memory for it: somebody else has to give some back first
 cdef double LATE = 0.5              # seconds: a timer that fires later than this says our loop was blocked
 
 cdef bytes TEXT_ANSWER = b"This port speaks muxtcp version 1, a binary protocol.\r\n"
@@ -42,7 +44,7 @@ cdef bytes HTTP_ANSWER = (
 cdef class Life(Output):
     def __cinit__(self):
         self.probe_at = self.stuck_at = self.deadline = self.ack_at = INFINITY
-        self.last_served = self.peer_last = self.abandoned = UINT64_MAX
+        self.last_served = self.peer_last = self.abandoned = self.frames_at_ping = UINT64_MAX
 
     def __dealloc__(self):
         cdef size_t index
@@ -126,6 +128,24 @@ cdef class Life(Output):
             window = min(window, <uint64_t>commitment)
         self.committed = commitment
         self.incoming.window = window
+
+    cdef void watch_window(self) noexcept nogil:
+        """The peer waits for credit of the session: have a look soon, if it still does then."""
+        if self.incoming.granted < self.incoming.need:
+            self.stuck_delay = STUCK
+            self.stuck_at = min(self.stuck_at, self.now + STUCK)
+
+    cdef void unstick(self) noexcept nogil:
+        """If the window is full of what nobody reads, let it grow: one idle channel would else hold up all others."""
+        cdef uint64_t window = self.incoming.window
+        self.stuck_at = INFINITY
+        if self.incoming.granted >= self.incoming.need:
+            return
+        self.set_session_window(window * 2)
+        self.grant_session(0)
+        if self.incoming.granted < self.incoming.need and self.incoming.window < self.settings.memory_limit:
+            self.stuck_delay = STUCK if self.incoming.window > window else min(self.stuck_delay * 2, STUCK_AT_MOST)
+            self.stuck_at = self.now + self.stuck_delay
 
     cdef void promise_window(self) noexcept nogil:
         """Before it is announced: the window with which the session begins."""
@@ -348,13 +368,7 @@ cdef class Life(Output):
                 return
         self.late = False
         if self.stuck_at <= now:
-            self.stuck_at = INFINITY
-            if self.incoming.granted < self.incoming.need:
-                # The window is full of what nobody reads: without more, one idle channel would hold up all others.
-                self.set_session_window(self.incoming.window * 2)
-                self.grant_session(0)
-                if self.incoming.granted < self.incoming.need and self.incoming.window < self.settings.memory_limit:
-                    self.stuck_at = now + stuck_time()
+            self.unstick()
         if self.phase < UP:
             if self.deadline <= now:
                 self.violation(_wire.HANDSHAKE_TIMEOUT, "no handshake in time", 0, 0)
@@ -383,6 +397,9 @@ cdef class Life(Output):
 
     cdef void glitch(self) noexcept nogil:
         """Something odd but legal happened: a token bucket bounds how much of it we bear."""
+        if self.excused:
+            self.excused -= 1
+            return
         self.oddities += 1
         self.glitches = max(0.0, self.glitches - (self.now - self.glitches_at) * self.settings.glitch_rate) + 1
         self.glitches_at = self.now

@@ -16,7 +16,7 @@ from ._flow cimport MESSAGE_COST, charge, consume, credit_left
 from ._handshake cimport check_open, opening_t, read_parameters
 from ._intake cimport LARGEST_ROOM, fitting_room
 from ._life cimport (
-    ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP, stuck_time,
+    ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP,
 )
 from ._output cimport PARTED, PONG_SLOT
 from ._slack cimport allow, forbid
@@ -379,8 +379,7 @@ cdef class Machine(Life):
             if not self.peer_blocked(&self.incoming, numbers[0], numbers[1]):
                 return False
             self.grant_session(0)
-            if self.incoming.granted < self.incoming.need:
-                self.stuck_at = min(self.stuck_at, self.now + stuck_time())
+            self.watch_window()
         elif kind == _wire.GOAWAY:
             if self.peer_going_away and numbers[0] > self.peer_last:
                 return self.violation(

@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t
 from muxtcp.errors import Code, Fate, LocalProtocolError
 
 from . cimport _wire
-from ._life cimport ADMITTING, GREETING, HANDED_OVER, OVER, PROVING, stuck_time
+from ._life cimport ADMITTING, GREETING, HANDED_OVER, OVER, PROVING
 from ._output cimport CHANNELS_SLOT, CONGESTED, CREDIT_SLOT, GOAWAY_SLOT, LOG_FULL, PARTED, PING_SLOT, REPLAYING
 from ._replay cimport replay_bytes_at, replay_messages_after, replay_release, replay_rewind
 
@@ -111,7 +111,7 @@ cdef class Resumable(Machine):
         # The handshake has told what we have.
         self.told_frames, self.told_sizes, self.told_messages = self.received_frames, self.received_sizes, self.received_messages
         # What was said on channel 0 may be lost: it is said again (S-8). By the peer as well, and that is nothing odd.
-        self.glitches -= SAID_AGAIN
+        self.excused = SAID_AGAIN
         self.slots = CREDIT_SLOT | CHANNELS_SLOT | (GOAWAY_SLOT if self.going_away else 0)
         self.outgoing.blocked = 0
         if self.credit_waiting_first != NULL:
@@ -119,8 +119,7 @@ cdef class Resumable(Machine):
         if self.pings > self.ponged:
             self.pings_timed = 0
             self.slots |= PING_SLOT
-        if self.incoming.granted < self.incoming.need:
-            self.stuck_at = now + stuck_time()
+        self.watch_window()
         if self.settings.keepalive > 0:
             self.probe_at = now + self.settings.keepalive
         for index in range(self.table.room):

@@ -43,6 +43,7 @@ cdef class SessionCore(ChannelHost):
     cdef int writing_paused(self) except -1
     cdef int writing_resumed(self) except -1
     # inside
+    cdef int hear_the_end(self) except -1
     cdef int begin_share(self) except -1
     cdef int read_on(self) except -1
     cdef int write(self, list segments) except -1
@@ -50,6 +51,7 @@ cdef class SessionCore(ChannelHost):
     cdef int fire(self) except -1
     cdef int report(self, event_t *event) except -1
     cdef int end(self, exc) except -1
+    cdef int sound_alarm(self) except -1
     cdef int tell_progress(self) except -1
     cdef int detach(self, Channel channel) except -1
     cdef int set_timer(self) except -1

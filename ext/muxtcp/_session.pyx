@@ -137,14 +137,19 @@ cdef class SessionCore(ChannelHost):
 
     cdef int eof_arrived(self) except -1:
         self.eof_seen = True
-        while self.reading_paused and self.failure is None:     # a dispatch had stopped at its bound: the rest came before the end
+        self.hear_the_end()
+        if self.transport is not None:
+            self.shut = True
+            self.transport.close()
+        return 0
+
+    cdef int hear_the_end(self) except -1:
+        """The connection brings nothing more. What a dispatch left when it stopped at its bound came before that."""
+        while self.reading_paused and self.failure is None:
             self.begin_share()
             self.deliver()
         self.engine.received_eof(self.clock())
         self.deliver()
-        if self.transport is not None:
-            self.shut = True
-            self.transport.close()
         return 0
 
     cdef int connection_lost(self, exc) except -1:
@@ -154,8 +159,7 @@ cdef class SessionCore(ChannelHost):
             self.timer.cancel()
             self.timer = None
         if self.engine.phase != OVER:
-            self.engine.received_eof(self.clock())
-            self.deliver()
+            self.hear_the_end()
         if self.failure is None and self.engine.held_back & PARTED:
             return 0                                            # the session goes on without it
         if self.failure is None:
@@ -191,6 +195,9 @@ cdef class SessionCore(ChannelHost):
         return 0
 
     cdef int give_way(self) except -1:
+        if self.turn is None:                                   # no turn will come: there is no connection, now or any more
+            self.left = SHARE
+            return 0
         if self.engine.held_back & GIVING_WAY:
             return 0
         self.engine.held_back |= GIVING_WAY
@@ -198,7 +205,7 @@ cdef class SessionCore(ChannelHost):
         if not self.reading_paused and self.transport is not None and not self.shut and not self.eof_seen:
             self.reading_paused = True
             self.transport.pause_reading()
-        if not self.turn_due and self.turn is not None:         # not as output_ready(): a dispatch gives way as well
+        if not self.turn_due:                                   # not as output_ready(): a dispatch gives way as well
             self.turn_due = True
             self.call_soon(self.turn)
         return 0
@@ -243,7 +250,14 @@ cdef class SessionCore(ChannelHost):
         if self.progress is not None:
             self.tell_progress()
         if engine.budget.used >= engine.budget.alarm:
-            engine.budget_owner.sound_alarm()
+            self.sound_alarm()
+        return 0
+
+    cdef int sound_alarm(self) except -1:
+        try:
+            self.engine.budget_owner.sound_alarm()
+        except BaseException as error:                          # it is another session's business, or a server's
+            callback_failed(self.loop, logger, error, "who was to be told that the memory budget is used up failed")
         return 0
 
     cdef int tell_progress(self) except -1:
@@ -323,7 +337,7 @@ cdef class SessionCore(ChannelHost):
         if engine.due() < self.timer_at:
             self.set_timer()
         if engine.budget.used >= engine.budget.alarm:
-            engine.budget_owner.sound_alarm()
+            self.sound_alarm()
         return 0
 
     cdef int fire(self) except -1:

@@ -119,6 +119,20 @@ async def test_at_98_percent_those_that_wait_go_the_oldest_first() -> None:
         await guests[2].probe()
 
 
+async def test_who_fails_when_told_that_memory_is_short_takes_no_session_down(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise RuntimeError("a defect")
+
+    async with crowd(0) as (server, ballast, _), connect(server.addresses[0]) as session:
+        ballast.budget.call_when_over(0.5, fails)
+        ballast.up_to(0.6)
+        for _ in range(3):
+            assert await session.request("echo", b"going on") == b"going on"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "who was to be told that the memory budget is used up failed"
+    ]
+
+
 async def test_when_all_is_used_a_sender_has_one_message_on_its_way() -> None:
     async with crowd(0) as (server, ballast, _), connect(server.addresses[0], config=Config()) as session:
         channel = await session.open("torrent")

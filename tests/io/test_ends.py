@@ -1,5 +1,7 @@
 """What a receiver is told at the end, when more than one thing has happened."""
 
+import asyncio
+
 import pytest
 
 from muxtcp import Channel, ChannelClosed, ChannelReset, CodecError, EndOfStream, codecs
@@ -51,6 +53,31 @@ async def test_a_batch_ends_before_the_message_that_its_codec_refuses() -> None:
         assert await anext(batches) == [3]
         with pytest.raises(StopAsyncIteration):
             await anext(batches)
+
+
+async def test_what_leaves_a_codec_inside_a_batch_takes_no_message_along() -> None:
+    class Interrupted:
+        times = 0
+
+        def encode(self, message: bytes) -> bytes:
+            return message
+
+        def decode(self, data: bytes) -> bytes:
+            if data == b"2" and not self.times:
+                self.times += 1
+                raise asyncio.CancelledError  # as KeyboardInterrupt, which would end the test
+            return data
+
+    async def handler(channel: Channel) -> None:
+        await channel.send_many([b"1", b"2", b"3"])
+        await channel.recv()
+
+    async with pair(handler) as link:
+        channel = await link.client.open("", codec=Interrupted())
+        await link.client.ping()  # all three are here
+        with pytest.raises(asyncio.CancelledError):
+            await anext(channel.batches())
+        assert await anext(channel.batches()) == [b"1", b"2", b"3"]
 
 
 async def test_a_codec_may_give_its_channel_up_inside_a_batch() -> None:

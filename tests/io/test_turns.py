@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from support import frames
 
-from muxtcp import Channel, Config, EndOfStream
+from muxtcp import Channel, Config, EndOfStream, SessionLost
 from muxtcp.testing import pair
 
 MANY = 20_000  # messages: several shares of a turn
@@ -35,12 +36,7 @@ class Clock:
 async def piled_up(messages: list[bytes]) -> AsyncIterator[Channel]:
     """A channel of a server behind which these wait unread, and then the end."""
     arrived: asyncio.Queue[Channel] = asyncio.Queue()
-
-    async def handler(channel: Channel) -> None:
-        arrived.put_nowait(channel)
-        await channel.session.wait_closed()
-
-    async with pair(handler, config=HUGE) as p:
+    async with pair(arrived.put_nowait, config=HUGE) as p:
         ours = await p.client.open("pile")
         await ours.send_many(messages)
         await ours.send_eof()
@@ -58,6 +54,35 @@ async def test_who_receives_what_has_piled_up_lets_others_run() -> None:
                 await theirs.recv()
         assert clock.turns > MANY // 4_096
         assert theirs.session.stats()["turns_cut_short"] > before
+
+
+async def test_who_receives_what_has_piled_up_when_the_session_is_over_gives_way_as_often() -> None:
+    async with piled_up([b"x"] * MANY) as theirs:
+        theirs.session.abort()
+        await theirs.session.wait_closed()
+        with Clock() as clock:
+            for _ in range(MANY):
+                await theirs.recv()
+        assert MANY // 4_096 <= clock.turns <= MANY // 2_048
+
+
+async def test_what_was_read_before_the_connection_broke_is_received() -> None:
+    channels: list[Channel] = []
+    async with pair(channels.append, config=HUGE) as p:
+        connection = p.server.transport.get_protocol()
+        unread = frames.open(1) + frames.data(1, b"x") * MANY
+        while unread:
+            room = connection.get_buffer(-1)
+            read, unread = unread[: len(room)], unread[len(room) :]
+            room[: len(read)] = read
+            connection.buffer_updated(len(read))
+        assert p.server.stats()["turns_cut_short"] > 0
+        p.link.cut()
+        await p.server.wait_closed()
+        [channel] = channels
+        assert channel.stats().unread == MANY
+        assert isinstance(channel.exception, SessionLost)
+        assert channel.exception.cause == "the connection ended without a goodbye"
 
 
 async def test_who_is_cancelled_while_he_gives_way_has_taken_nothing() -> None:

@@ -416,17 +416,6 @@ def test_a_handshake_has_its_time() -> None:
     assert side.closed.code == 0x23
 
 
-def test_oddities_are_borne_up_to_a_rate() -> None:
-    side = alone(glitch_burst=10, glitch_rate=1.0)
-    for now in range(100):
-        side.feed(frames.ping(1), float(now))
-    assert side.closed is None
-    for _ in range(12):
-        side.feed(frames.ping(1), 100.0)
-    assert side.closed is not None
-    assert side.closed.code == 0x03
-
-
 def test_going_away_lets_open_channels_finish() -> None:
     pair = engines()
     channel = pair.client.engine.open("")
@@ -470,3 +459,23 @@ def test_windows_grow_until_four_fifths_of_the_budget_are_used() -> None:
         pair.pump()
     assert sent > 200
     assert 131_072 < budget.used <= 264_000
+
+
+def test_an_alarm_that_is_called_off_by_the_one_before_it_is_not_sounded() -> None:
+    budget = MemoryBudget(1)
+    heard = []
+
+    def first() -> None:
+        heard.append("first")
+        budget.call_when_over(None, second)
+
+    def second() -> None:
+        heard.append("second")
+
+    engine = Engine(client=True, budget=budget)
+    for callback in (first, second):
+        budget.call_when_over(0.5, callback)
+    budget.sound_alarm()
+    budget.sound_alarm()
+    assert heard == ["first"]
+    del engine

@@ -3,8 +3,11 @@
 from typing import Any
 
 from support import frames
+from support.frames import Record
 from support.leftovers import allocated
 from support.pair import Alone, Pair
+
+from muxtcp._engine import MemoryBudget
 
 LARGE = 12 << 20  # bytes, in one frame
 
@@ -24,6 +27,41 @@ def test_the_receive_buffer_is_small_again_after_a_large_frame() -> None:
     side.engine.reset(1, 2)  # what was put together is dropped
     side.feed(frames.ping(1))
     assert allocated() - before < LARGE / 4
+
+
+def test_who_is_blocked_for_want_of_memory_is_looked_at_ever_more_rarely() -> None:
+    budget = MemoryBudget(0)
+    side = alone(max_message=20_000, keepalive=0.0, budget=budget)
+    limit = 20_000 + 64
+    side.feed(frames.open(1) + frames.data(1, bytes(20_000)) + frames.session_blocked(limit, limit + 100))
+    looks = 0
+    while (due := side.engine.next_timeout()) < 60.0:
+        side.engine.handle_timeout(due)
+        looks += 1
+    assert looks < 70, "once a second, in the end"
+    assert side.written() == b""
+    budget.limit = None
+    side.engine.handle_timeout(due)
+    assert Record.SESSION_CREDIT in [frame.record for frame in frames.take_frames(side.written())]
+    assert side.engine.next_timeout() > 120.0, "nobody is blocked"
+
+
+def test_oddities_are_borne_up_to_a_rate() -> None:
+    side = alone(glitch_burst=10, glitch_rate=1.0)
+    for now in range(100):
+        side.feed(frames.ping(1), float(now))
+    assert side.closed is None
+    for _ in range(12):
+        side.feed(frames.ping(1), 100.0)
+    assert side.closed is not None
+    assert side.closed.code == 0x03
+
+
+def test_a_ping_is_odd_when_nothing_came_since_the_one_before() -> None:
+    side = alone()
+    for expected in (0, 1, 2):
+        side.feed(frames.ping(1))
+        assert side.engine.counters["oddities"] == expected
 
 
 def test_who_opens_and_resets_is_borne_up_to_a_rate() -> None:

@@ -194,9 +194,10 @@ def test_both_know_the_same_reasons_and_records() -> None:
 # --- against the engine -----------------------------------------------------------------------------------------------
 
 
-def resumable(*, client: bool, chop: str = "whole", replay_limit: int = 2**22, wish: int = 30_000) -> Alone:
+def resumable(*, client: bool, replay_limit: int = 2**22, wish: int = 30_000, **options: Any) -> Alone:
     """An engine whose session survives a break, past the handshake."""
-    alone = Alone("engine", client=client, chop=chop, resume_ms=wish if client else 0, ticket=NONCE if client else b"")
+    asked = {"resume_ms": wish, "ticket": NONCE} if client else {}
+    alone = Alone("engine", client=client, **asked, **options)
     alone.accept = False
     if client:
         alone.feed(PREFACE + frames.welcome(resume=wish, ticket=bytes(89), replay_limit=replay_limit))
@@ -302,6 +303,22 @@ def test_a_frame_that_the_break_cut_off_counts_nothing() -> None:
     assert alone.engine.rejoin(0, 0.0) == 0
     alone.feed(frames.data(1, b"cut off"))
     assert alone.messages(1) == [b"whole", b"cut off"]
+
+
+def test_what_the_peer_says_again_after_a_break_is_nothing_odd() -> None:
+    alone = resumable(client=False, glitch_burst=1, glitch_rate=0.0)
+    again = frames.session_credit(262_144) + frames.channel_credit(1_024) + frames.ping(1)
+    for _ in range(3):
+        alone.engine.receive_eof(0.0)
+        alone.take_events()
+        alone.engine.part()
+        alone.engine.rejoin(0, 0.0)
+        alone.feed(again)
+    assert alone.closed is None
+    assert alone.engine.counters["oddities"] == 0
+    alone.feed(again)
+    assert alone.closed is not None
+    assert alone.closed.code == Code.CALM
 
 
 def test_what_the_peer_lacks_goes_again_and_channel_0_anew() -> None:
