@@ -1,0 +1,149 @@
+/**
+ * Connections as byte streams: a WebSocket anywhere, TCP and TLS in Node.
+ *
+ * Each has write(bytes), room (whether to go on writing), end(), abort(), and calls onData(chunk), onRoom(), and once
+ * onEnd(reason): null when the peer ended its direction.
+ */
+
+const FULL = 65_536; // bytes that wait in a WebSocket: what is urgent waits behind them
+const LOOK_AGAIN = 5; // ms: a WebSocket does not say when it has room
+
+class Transport {
+  onData = () => {};
+  onRoom = () => {};
+  onEnd = () => {};
+  #ended = false;
+
+  ended(reason) {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.onEnd(reason);
+  }
+}
+
+class WebSocketTransport extends Transport {
+  #socket;
+  #timer;
+
+  constructor(socket) {
+    super();
+    this.#socket = socket;
+    socket.onmessage = ({ data }) => {
+      if (typeof data !== "string") return this.onData(new Uint8Array(data));
+      this.abort();
+      this.ended("the server sent text, which muxtcp does not");
+    };
+    socket.onclose = ({ wasClean, code, reason }) => {
+      clearTimeout(this.#timer);
+      const clean = wasClean && (code === 1000 || code === 1005);
+      this.ended(clean ? null : `the WebSocket was closed with ${code} ${reason}`.trim());
+    };
+    socket.onerror = () => {};
+  }
+
+  write(bytes) {
+    this.#socket.send(bytes);
+  }
+
+  get room() {
+    if (this.#socket.bufferedAmount < FULL) return true;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.onRoom();
+    }, LOOK_AGAIN);
+    return false;
+  }
+
+  end() {
+    this.#socket.close(1000);
+  }
+
+  abort() {
+    clearTimeout(this.#timer);
+    this.#socket.close(4000, "aborted");
+  }
+}
+
+class SocketTransport extends Transport {
+  #socket;
+
+  constructor(socket) {
+    super();
+    this.#socket = socket;
+    // A Buffer is a Uint8Array whose slice() is no copy.
+    socket.on("data", ({ buffer, byteOffset, length }) => this.onData(new Uint8Array(buffer, byteOffset, length)));
+    socket.on("drain", () => this.onRoom());
+    socket.on("end", () => this.ended(null));
+    socket.on("error", (error) => this.ended(error.message));
+    socket.on("close", () => this.ended("the connection is gone"));
+  }
+
+  write(bytes) {
+    this.#socket.write(bytes);
+  }
+
+  get room() {
+    return !this.#socket.writableNeedDrain;
+  }
+
+  end() {
+    this.#socket.end();
+  }
+
+  abort() {
+    this.#socket.destroy();
+  }
+}
+
+/** A connected net.Socket, which must have been made with allowHalfOpen. */
+export const ofSocket = (socket) => new SocketTransport(socket);
+
+/** Connect to a ws:, wss:, tcp: or tls: URL, for at most so many seconds. */
+export async function dial(url, { WebSocket = globalThis.WebSocket, connectTimeout }) {
+  const { protocol } = new URL(url, globalThis.location?.href);
+  if (protocol === "ws:" || protocol === "wss:") return dialWebSocket(url, WebSocket, connectTimeout);
+  if (protocol === "tcp:" || protocol === "tls:") return dialSocket(new URL(url), connectTimeout);
+  throw new TypeError(`${url} begins with none of ws: wss: tcp: tls:`);
+}
+
+function dialWebSocket(url, WebSocket, timeout) {
+  if (!WebSocket) throw new TypeError("there is no WebSocket here: give one in the options, or use Node 22 or newer");
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url, "muxtcp");
+    socket.binaryType = "arraybuffer";
+    const fail = (why) => {
+      clearTimeout(timer);
+      socket.onopen = socket.onclose = socket.onerror = null;
+      socket.close();
+      reject(new Error(`${url}: ${why}`));
+    };
+    const timer = setTimeout(() => fail(`no connection within ${timeout} s`), timeout * 1000);
+    socket.onopen = () => {
+      clearTimeout(timer);
+      resolve(new WebSocketTransport(socket));
+    };
+    socket.onerror = () => fail("no WebSocket came about");
+    socket.onclose = ({ code, reason }) => fail(`the WebSocket was closed with ${code} ${reason}`.trim());
+  });
+}
+
+async function dialSocket({ protocol, hostname, port }, timeout) {
+  const secure = protocol === "tls:";
+  const { connect } = await import(secure ? "node:tls" : "node:net");
+  const host = hostname.replace(/^\[|\]$/g, "");
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port: +port, servername: secure ? host : undefined, noDelay: true, allowHalfOpen: true });
+    const fail = (error) => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(error);
+    };
+    const timer = setTimeout(() => fail(new Error(`${host}:${port}: no connection within ${timeout} s`)), timeout * 1000);
+    socket.once("error", fail);
+    socket.once(secure ? "secureConnect" : "connect", () => {
+      clearTimeout(timer);
+      socket.off("error", fail);
+      resolve(new SocketTransport(socket));
+    });
+  });
+}
