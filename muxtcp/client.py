@@ -329,15 +329,15 @@ class Connector:
             self._change(State.FAILED, cause=failure)
             raise failure from cause
         logger.info("attempt %d begins in %.1f s: %s", self._attempts + 1, delay, cause)
-        self._change(State.WAITING, delay=delay, cause=cause)
-        if not self._stopped:  # by on_state
-            await self._wait(delay)
+        await self._wait(delay, State.WAITING, delay=delay, cause=cause)
 
-    async def _wait(self, delay: float) -> None:
+    async def _wait(self, seconds: float, state: State | None = None, **details: Any) -> None:
         self._waiting = True
         try:
             with suppress(TimeoutError):
-                async with self._interruptible(delay):
+                async with self._interruptible(seconds):
+                    if state is not None:
+                        self._change(state, **details)  # in here, so that on_state may cut it short
                     await asyncio.get_running_loop().create_future()
         finally:
             self._waiting = False

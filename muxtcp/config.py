@@ -26,6 +26,12 @@ def _seconds(default: float, *, off: bool = False) -> Any:
     return _bounded(default, 0.001, 86_400.0, off=off)
 
 
+def check_seconds(name: str, value: float) -> None:
+    """Raise ValueError for a time that is negative, or no number."""
+    if not value >= 0:  # which nan is not, either
+        raise ValueError(f"{name} is {value:g} s, not 0 or more")
+
+
 class Cost(NamedTuple):
     """The most that one peer can make this process hold, in bytes; `str()` says it in words."""
 
@@ -165,13 +171,13 @@ class Config:
     Figure of nghttp2; Envoy, too, bears resets that are at most half of all requests."""
 
     max_handshakes: int = _bounded(256, 1, 1 << 31)
-    """Connections of one listener whose handshake has not ended; further ones are closed at once, and counted. OpenSSH
-    starts to drop at 10, and has 100."""
+    """Connections of one listener whose handshake has not ended; further ones are closed at once, and counted.
+    Without TLS their clients hear BUSY, and when to come back. OpenSSH starts to drop at 10, and has 100."""
 
     max_handshakes_per_address: int = _bounded(16, 1, 1 << 31)
     """The same from one origin, so that one host cannot use up all of `max_handshakes`: an IPv4 address, or the /64 of
     an IPv6 address, as Postfix counts them. Many clients behind one address (a proxy, NAT) want more after a restart:
-    the others are closed at once and come back with their backoff."""
+    the others are closed at once as well, and come back later."""
 
     def __post_init__(self) -> None:
         findings = [finding for name in self.__dataclass_fields__ if (finding := self._finding(name))]

@@ -9,21 +9,22 @@ import socket
 import ssl as tls
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
 
-from muxtcp.admission import GOODBYE, Admission, OnSession
+from muxtcp.admission import GOODBYE, RETRY_AFTER, Admission, OnSession
 from muxtcp.authentication import Authenticate, Secret
 from muxtcp.codecs import Codec, resolve
-from muxtcp.config import Config
+from muxtcp.config import Config, check_seconds
 from muxtcp.errors import Code, HandshakeError, MuxError
 from muxtcp.forks import watch
 from muxtcp.gate import Gate, origin
 from muxtcp.isolation import Sparing
 from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
-from muxtcp.session import Handler, MemoryBudget, Session, check_meta, process_budget
+from muxtcp.session import Handler, MemoryBudget, Session, check_meta, process_budget, refused
 from muxtcp.sockets import Address, listen, url
 from muxtcp.tls import StandIn, finding, receive
 
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
 
 ACCEPTS = 16  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
+TOO_MANY = refused(Code.BUSY, "too many connections are in their handshake", RETRY_AFTER)
 PAUSE = 1.0  # seconds without accepting after a failure, as in asyncio: the connections wait in the kernel's backlog
 
 
@@ -110,8 +112,7 @@ def serve(
     if psk is not None and not resume:
         raise ValueError("psk= goes with resume=")
     check_key(psk)
-    if not drain_timeout >= 0:  # which nan is not, either
-        raise ValueError(f"drain_timeout is {drain_timeout:g} s, not 0 or more")
+    check_seconds("drain_timeout", drain_timeout)
     parking = Parking(
         resume,
         psk=None if psk is None else Secret(psk),
@@ -225,9 +226,13 @@ class Server:
 
         Args:
             timeout: seconds that the channels have; `drain_timeout` of `serve()` unless given.
+
+        Raises:
+            ValueError: the timeout is negative.
         """
-        self._stop_listening()
         limit = self._drain_timeout if timeout is None else timeout
+        check_seconds("timeout", limit)
+        self._stop_listening()
         channels = sum(len(session.channels) for session in self.sessions)
         logger.info("draining for at most %g s; channels: %d, sessions: %d", limit, channels, len(self.sessions))
         try:
@@ -344,12 +349,18 @@ class Server:
         place = origin(host)
         if (refusal := self._gate.refusal(place)) is not None:
             self.counters[refusal] += 1
-            connection.close()
+            self._turn_back(connection)
             return
         handshake = asyncio.create_task(self._shake_hands(connection, host))
         self._handshakes.add(handshake)
         self._gate.enter(place)
         handshake.add_done_callback(partial(self._shaken, connection, place))
+
+    def _turn_back(self, connection: socket.socket) -> None:
+        """Close a connection at once. Without TLS its client is told when to come back; what that costs is one call."""
+        with connection, suppress(OSError):  # the client may have gone already
+            if self._ssl is None:
+                connection.send(TOO_MANY)
 
     def _shaken(self, connection: socket.socket, place: str, handshake: asyncio.Task[None]) -> None:
         """Account for a handshake that ended, and say what failed on this side."""
@@ -402,7 +413,7 @@ class Server:
         timeout = self._config.handshake_timeout
         try:
             async with asyncio.timeout(timeout) as limit:
-                await receive(connection, session.protocol, self._ssl)
+                await receive(connection, session.protocol, self._ssl, limit)
         except TimeoutError as error:
             if limit.expired():
                 raise HandshakeError(code=Code.HANDSHAKE_TIMEOUT, reason=f"no TLS within {timeout:g} s") from error

@@ -10,7 +10,7 @@ from muxtcp._channel import Channel, ChannelListener
 from muxtcp._engine import Engine, MemoryBudget
 from muxtcp.authentication import Secret
 from muxtcp.codecs import Codec, resolve
-from muxtcp.config import Config
+from muxtcp.config import Config, check_seconds
 from muxtcp.errors import Code, HandshakeError, SessionClosed
 from muxtcp.forks import watch
 from muxtcp.isolation import Sparing, callback_failed
@@ -395,11 +395,15 @@ class Session(Serving):
             code, reason: for the peer's `SessionClosed`.
             timeout: seconds that the open channels have; `close_timeout` unless given. After that, the peer's goodbye
                 and the cancelled handlers have `close_timeout` together, or a slow channel would cost the goodbye.
+
+        Raises:
+            ValueError: the timeout is negative.
         """
         self._check_thread()
+        limit = self.config.close_timeout if timeout is None else timeout
+        check_seconds("timeout", limit)
         established = self._up.done() and not self.closed
         if established and (self.connected or self.is_client):  # a server cannot bring a broken connection back
-            limit = self.config.close_timeout if timeout is None else timeout
             try:
                 async with asyncio.timeout(limit):
                     for channel in self.channels:
@@ -469,3 +473,10 @@ class Session(Serving):
 def check_meta(meta: Mapping[str, str] | None) -> None:
     """Raise what a session with this metadata would: TypeError if it is not text to text, ValueError if too large."""
     Engine(client=True, meta=dict(meta or {}))
+
+
+def refused(code: Code, reason: str, retry_after: float) -> bytes:
+    """What a server says to a client that it has not listened to."""
+    engine = Engine(client=False)
+    engine.refuse(code, reason, int(retry_after * 1000))
+    return engine.data_to_send()

@@ -145,9 +145,9 @@ async def attach(
         await create(factory, sock=sock, ssl=context, server_hostname=server_hostname if context else None)
 
 
-async def receive(sock: socket.socket, factory: Factory, context: "StandIn | None") -> None:
+async def receive(sock: socket.socket, factory: Factory, context: "StandIn | None", limit: asyncio.Timeout) -> None:
     """The same for an accepted socket and a server's protocol."""
-    async with _closing(sock), _telling(sock, context):
+    async with _closing(sock), _telling(sock, context, limit):
         await asyncio.get_running_loop().connect_accepted_socket(factory, sock, ssl=context)
 
 
@@ -165,9 +165,7 @@ async def _closing(sock: socket.socket) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _telling(
-    sock: socket.socket, context: "StandIn | None", limit: asyncio.Timeout | None = None
-) -> AsyncIterator[None]:
+async def _telling(sock: socket.socket, context: "StandIn | None", limit: asyncio.Timeout) -> AsyncIterator[None]:
     """If the TLS handshake inside fails, the peer is told."""
     if context is None:
         yield
@@ -178,7 +176,7 @@ async def _telling(
         except ssl.SSLError as error:
             plain = UNEXPECTED_MESSAGE if REASONS.get(_reason(error)) is NO_TLS else b""
             if alert := getattr(error, "alert", b"") or plain:
-                if limit is not None and not limit.expired():
+                if not limit.expired():
                     limit.reschedule(None)  # the last words have a limit of their own
                 await _say(line, alert)
             raise

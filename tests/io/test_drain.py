@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import signal
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from support.basics import echo
 
 from muxtcp import Channel, ChannelRefused, Code, Config, Session, SessionClosed, connect, serve
 
@@ -93,6 +95,16 @@ async def test_draining_under_load_loses_nothing() -> None:
     assert books.received == books.sent
 
 
+@pytest.mark.parametrize("timeout", [-1.0, math.nan])
+async def test_a_time_that_is_none_is_refused_and_nothing_has_happened(timeout: float) -> None:
+    async with serve(echo, "127.0.0.1", 0) as server, connect(server.addresses[0]) as session:
+        for end in (server.drain, session.close):
+            with pytest.raises(ValueError, match=f"timeout is {timeout:g} s, not 0 or more"):
+                await end(timeout=timeout)
+        assert server.sockets
+        assert await session.request("echo", b"going on") == b"going on"
+
+
 async def test_a_drain_that_is_cut_short_tells_every_sender() -> None:
     books = Books()
     server = await serve(books.handler, "127.0.0.1", 0, config=NARROW)
@@ -111,6 +123,7 @@ async def test_a_drain_that_is_cut_short_tells_every_sender() -> None:
 PROGRAM = """
 {first}
 import json
+import math
 import muxtcp
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.basics import echo, until
+from support.tls import server_context
 
 from muxtcp import (
     Channel,
@@ -137,13 +138,25 @@ class TestAdmission:
         async with serve(echo, "127.0.0.1", 0, config=Config(**limits)) as server:
             silent = [Raw(server), Raw(server)]
             await until(lambda: server.counters["accepted"] == 2)
-            assert await Raw(server).everything() == b""
-            assert server.counters[counter] == 1
+            for number in range(1, 20):
+                with pytest.raises(HandshakeError, match="too many connections") as refused:
+                    await connect(server.addresses[0])
+                assert (refused.value.code, refused.value.retry_after) == (Code.BUSY, 1.0)
+                assert server.counters[counter] == number
             for peer in silent:
                 peer.sock.close()
-            await until(lambda: server.counters.total() >= 2 + 2 + 1)  # accepted, over, and two that were lost
+            await until(lambda: server.counters["lost_in_handshake"] == 2)
             async with connect(server.addresses[0]) as session:
                 assert await session.ping() >= 0
+
+    async def test_one_too_many_hears_nothing_where_it_expects_tls(self) -> None:
+        config = Config(max_handshakes=1)
+        async with serve(echo, "127.0.0.1", 0, ssl=server_context(), config=config) as server:
+            silent = Raw(server)
+            await until(lambda: server.counters["accepted"] == 1)
+            assert await Raw(server).everything() == b""
+            assert server.counters["over_max_handshakes"] == 1
+            silent.sock.close()
 
     async def test_a_silent_peer_is_closed_in_time_and_counted(self) -> None:
         async with serve(echo, "127.0.0.1", 0, config=Config(handshake_timeout=0.05)) as server:

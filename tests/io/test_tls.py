@@ -206,6 +206,25 @@ async def test_the_time_to_connect_does_not_hide_what_was_found_in_it(
             await connect(host, port, ssl=authority.client(), connect_timeout=0.5)
 
 
+async def test_the_time_of_a_handshake_does_not_hide_what_was_found_in_it(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    late = loop.time() + 0.2
+
+    async def slowly(line: socket.socket, alert: bytes) -> None:
+        await until(lambda: loop.time() > late)
+
+    monkeypatch.setattr(tls, "_say", slowly)
+    context = authority.server(authority.issue("server", hosts=LOCALHOST))
+    async with serve(None, "127.0.0.1", 0, ssl=context, config=Config(handshake_timeout=0.1)) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"hello")
+        await until(lambda: loop.time() > late and not server._handshakes)
+        assert server.counters == {"accepted": 1, "tls_plain_peer": 1}
+        writer.close()
+
+
 async def test_who_stays_after_an_alert_holds_nothing_up(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "LAST_WORDS", 0.01)
     before = sockets()

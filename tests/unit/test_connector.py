@@ -320,6 +320,21 @@ class TestInterruptions:
         rig.connector.reconnect_now()
         assert await waiting is session
 
+    @pytest.mark.parametrize("how", ["reconnect_now", "stop"])
+    async def test_a_wait_may_be_cut_short_by_who_is_told_of_it(self, how: str) -> None:
+        session = FakeSession()
+
+        def on_state(state: State, info: StateInfo) -> None:
+            if state is State.WAITING:
+                getattr(rig.connector, how)()
+
+        rig = Rig(REFUSED, session, backoff=lambda: iter([3600.0]), on_state=on_state)
+        if how == "reconnect_now":
+            assert await rig.connector is session
+        else:
+            with pytest.raises(ReconnectFailed):
+                await rig.connector
+
     @pytest.mark.parametrize(("script", "state"), [([REFUSED], State.WAITING), ([None], State.CONNECTING)])
     async def test_stop_ends_a_wait_and_an_attempt(self, script, state: State) -> None:
         rig = Rig(*script, backoff=lambda: iter([3600.0]))
