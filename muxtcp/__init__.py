@@ -34,6 +34,8 @@ from muxtcp.errors import (
 from muxtcp.runner import run
 from muxtcp.server import Server, serve
 from muxtcp.session import Channel, ChannelListener, MemoryBudget, Priority, Session, process_budget
+from muxtcp.streams import ChannelServer, as_stream
+from muxtcp.transport import ChannelTransport, as_transport
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,8 @@ __all__ = [
     "ChannelListener",
     "ChannelRefused",
     "ChannelReset",
+    "ChannelServer",
+    "ChannelTransport",
     "Code",
     "CodecError",
     "Config",
@@ -65,6 +69,8 @@ __all__ = [
     "SessionLost",
     "State",
     "StateInfo",
+    "as_stream",
+    "as_transport",
     "connect",
     "constant",
     "exponential",

@@ -122,10 +122,15 @@ class Channel(Inbox):
 
     # Receiving
 
-    def listen(self, listener: ChannelListener) -> None:
+    def listen(self, listener: ChannelListener, *, paused: bool = False) -> None:
         """Give the messages that are here and all that will come to a listener, in place of `recv()`.
 
         Messages reach a listener as raw bytes: the codec is not asked.
+
+        Args:
+            listener: may be another one than before, from this message on.
+            paused: messages and the peer's end wait, and so does their credit, until `listen()` is called again; the
+                listener is told of the rest. This is how a listener holds its peer back, also from inside its methods.
 
         Raises:
             LocalProtocolError: a task waits in `recv()`.
@@ -253,6 +258,8 @@ class Channel(Inbox):
             LocalProtocolError: this side opened the channel.
         """
 
+    def _listener(self) -> ChannelListener | None: ...
+    def _drop_codec(self) -> None: ...
     def _reset(self, code: int, reason: str) -> None: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

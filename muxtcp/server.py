@@ -26,6 +26,7 @@ from muxtcp.parking import Parking
 from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta, process_budget, refused
 from muxtcp.sockets import Address, listen, url
+from muxtcp.streams import StreamHandler, serving_streams
 from muxtcp.tls import StandIn, finding, receive
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     *,
+    stream_handler: StreamHandler | None = None,
     path: str | os.PathLike[str] | None = None,
     sock: socket.socket | None = None,
     ssl: tls.SSLContext | None = None,
@@ -70,6 +72,9 @@ def serve(
 
     Args:
         handler: called with each channel that a client opens, as a task of its own; None refuses them all.
+        stream_handler: in place of `handler`, which is None then: called with each channel as a `StreamReader` and a
+            `StreamWriter`, as by `asyncio.start_server()`. The writer is closed when it returns, and the channel is
+            reset when it raises. `writer.get_extra_info("channel")` has the name.
         host: a name or address to listen on, at every place behind it; None or "" for all interfaces.
         port: 0 lets the system choose: see `Server.addresses`.
         path: of a Unix socket, in place of a host. A socket file that is there already is replaced, and it is removed
@@ -103,7 +108,7 @@ def serve(
 
     Raises:
         ValueError: the arguments do not name one place to listen on, "tls://" comes without `ssl`, `psk` without
-            `resume`, `meta` is too large, or a number is out of range.
+            `resume`, `handler` with `stream_handler`, `meta` is too large, or a number is out of range.
         TypeError: `meta` is not text to text, or the port not an int.
 
     The server, when started, raises:
@@ -111,6 +116,10 @@ def serve(
     """
     if psk is not None and not resume:
         raise ValueError("psk= goes with resume=")
+    if stream_handler is not None:
+        if handler is not None:
+            raise ValueError("handler and stream_handler= exclude each other: in a handler, as_stream() makes streams")
+        handler = serving_streams(stream_handler)
     check_key(psk)
     check_seconds("drain_timeout", drain_timeout)
     parking = Parking(

@@ -40,15 +40,17 @@ class Serving(Lasting):
     def __init__(self, *args: Any, handler: Handler | None, **options: Any) -> None:
         super().__init__(*args, **options)
         self._handler = handler
+        self._services: dict[str, Handler] = {}  # by the name of the channel, in place of the handler
         self._tasks: set[asyncio.Task[None]] = set()
         self._going_away = False
 
     def _on_channel(self, channel: Channel) -> None:
-        if self._handler is None or self._going_away:
+        handler = self._services.get(channel.name, self._handler)
+        if handler is None or self._going_away:
             channel._reset(Code.NOT_FOUND, f"no service {channel.name!r}")
             return
         try:
-            running = self._handler(channel)
+            running = handler(channel)
         except BaseException as error:
             self._handler_failed(channel, error)
             return

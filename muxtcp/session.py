@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from muxtcp._channel import Channel, ChannelListener
 from muxtcp._engine import Engine, MemoryBudget
+from muxtcp.adapters import Adapters
 from muxtcp.authentication import Secret
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config, check_seconds
@@ -18,7 +19,8 @@ from muxtcp.lasting import Lasting
 from muxtcp.opening import Opening
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
-from muxtcp.serving import Handler, Serving, served_channel
+from muxtcp.serving import Handler, served_channel
+from muxtcp.streams import close_in_order
 
 __all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session", "process_budget"]
 
@@ -41,7 +43,7 @@ class Priority(IntEnum):
     BULK = 3
 
 
-class Session(Serving):
+class Session(Adapters):
     """One session with one peer. `connect()` and `serve()` make them.
 
     Args:
@@ -408,7 +410,7 @@ class Session(Serving):
                 async with asyncio.timeout(limit):
                     for channel in self.channels:
                         if channel.id % 2 == self.is_client:
-                            await channel.close()
+                            await close_in_order(channel)
                     await self.drain(code, reason)
             except TimeoutError:
                 logger.info("%r still had open channels after %g s", self, limit)

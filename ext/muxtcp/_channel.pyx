@@ -112,25 +112,28 @@ cdef class Channel(Inbox):
 
     # Receiving
 
-    def listen(self, ChannelListener listener not None):
+    def listen(self, ChannelListener listener not None, *, bint paused=False):
         """Give what has come and what will come to a listener, in place of recv(). Raises LocalProtocolError if a task receives.
 
-        What on_message() or on_eof() raises meanwhile is raised here, and the rest may be received in another way.
+        Paused: messages and the peer's end wait for another listen(). What on_message() or on_eof() raises meanwhile is raised here,
+        and the rest may be received in another way.
         """
         cdef bytes message
         check_thread(self.host)
         if self.receivers:
             raise LocalProtocolError(code=Code.CHANNEL_REUSED, reason="a task is receiving from this channel")
         self.listener = listener
+        self.paused = paused
         try:
-            while self.count and self.listener is listener:     # until it closes the channel, or gives it to another one
+            # until it closes the channel, pauses it, or gives it to another one
+            while self.count and self.listener is listener and not self.paused:
                 message = self.pop()
                 try:
                     listener.message(self, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
                 finally:
                     if self.state != NULL:
                         self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
-            if self.finished and self.listener is listener:
+            if self.finished and self.listener is listener and not self.paused:
                 listener.on_eof(self)
         except BaseException:
             self.listener = None
@@ -140,10 +143,17 @@ cdef class Channel(Inbox):
         if self.failure is not None and self.listener is listener:
             self.tell_closed(self.failure)
 
+    def _listener(self):
+        return self.listener
+
+    def _drop_codec(self):
+        """What is sent is bytes from now on, as what a listener gets always is."""
+        self.codec = None
+
     # What the engine reports
 
     cdef int deliver(self, const char *data, Py_ssize_t size, bytes whole) except -1:
-        if self.listener is not None:
+        if self.listener is not None and not self.paused:
             (<ChannelListener>self.listener).message(self, data, size)
             if self.state != NULL:
                 self.engine.consumed(self.state, size)
@@ -156,7 +166,7 @@ cdef class Channel(Inbox):
     cdef int peer_finished(self) except -1:
         self.finished = True
         self.wake_all()
-        if self.listener is not None:
+        if self.listener is not None and not self.paused:
             (<ChannelListener>self.listener).on_eof(self)
         return 0
 
@@ -443,7 +453,7 @@ cdef class Channel(Inbox):
         if self.held and self.senders:
             full = self.held in (WAIT_SOCKET, WAIT_MEMORY) and self.engine.held_back & LOG_FULL
             return Stall("acknowledgements" if full else HELD[self.held], self.held_since)
-        if self.count and not self.receivers and self.listener is None:
+        if self.count and not self.receivers and (self.listener is None or self.paused):
             return Stall("reader_idle", self.unread_since)
         return None
 

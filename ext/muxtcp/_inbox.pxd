@@ -30,6 +30,7 @@ cdef class Inbox:
     cdef list receivers                 # wake-ups of tasks
     cdef int sleeping                   # how many of them were not woken yet
     cdef object listener                # a ChannelListener in their place, or None
+    cdef bint paused                    # it wants messages later
     # the end
     cdef bint finished                  # the peer has sent everything
     cdef object failure                 # why the channel is over otherwise

@@ -131,3 +131,56 @@ async def test_a_view_is_valid_during_the_call_only() -> None:
         (await unread(peers)).listen(keeper)
     with pytest.raises(ValueError, match="released"):
         bytes(keeper.view)
+
+
+async def test_a_paused_listener_leaves_messages_and_the_end_in_the_channel() -> None:
+    notes = Notes()
+    async with pair(three) as peers:
+        channel = await peers.client.open("")
+        channel.listen(notes, paused=True)
+        while channel.stats().unread < 3:
+            await asyncio.sleep(0)
+        assert channel.stall is not None
+        assert channel.stall.reason == "reader_idle"
+        assert notes.heard == []
+        channel.listen(notes)
+        assert notes.heard == ["1", "2", "3", "eof"]
+
+
+async def test_a_listener_pauses_itself_and_its_peer_waits() -> None:
+    """What is left in the channel keeps its credit: the peer sends no more than that."""
+
+    class OneAtATime(Notes):
+        def on_message(self, channel: Channel, view: memoryview) -> None:
+            super().on_message(channel, view)
+            channel.listen(self, paused=True)
+
+    async def flood(channel: Channel) -> None:
+        for n in range(10):
+            await channel.send(b"%d" % n * 1_000)
+
+    notes = OneAtATime()
+    async with pair(flood, config=Config(max_message=1_024, channel_window=2 * 1_064)) as peers:
+        channel = await peers.client.open("")
+        channel.listen(notes)
+        while not notes.heard:
+            await asyncio.sleep(0)
+        for _ in range(3):
+            await peers.client.ping()
+        assert len(notes.heard) == 1
+        assert channel.stats().unread <= 4  # the window may have grown once
+        while len(notes.heard) < 11:
+            channel.listen(notes)
+            await asyncio.sleep(0)
+    assert notes.heard == [str(n) * 1_000 for n in range(10)] + ["eof", "closed"]
+
+
+async def test_a_paused_listener_is_told_of_a_reset_at_once() -> None:
+    notes = Notes()
+    async with pair(three) as peers:
+        channel = await unread(peers)
+        channel.listen(notes, paused=True)
+        await peers.server.channels[0].reset()
+        while not channel.closed:
+            await asyncio.sleep(0)
+    assert notes.heard == ["closed"]

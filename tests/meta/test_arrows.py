@@ -17,13 +17,15 @@ FORBIDDEN = {"asyncio", "socket", "time", "random", "logging", "os", "threading"
 RANKS = [
     {"errors", "config", "backoff", "codecs", "forks", "gate", "sockets", "tls", "authentication", "runner", "threads"},
     {"isolation", "opening", "resumption"},
-    {"lasting"},
-    {"parking", "serving"},
+    {"lasting", "transport"},
+    {"parking", "serving", "streams"},
+    {"adapters"},
     {"session"},
     {"admission", "attempt"},
     {"client", "server"},
     {"__init__"},
 ]
+REACH_IN = {"session", "opening", "serving", "lasting", "parking", "resumption", "transport", "streams", "adapters"}
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
 
@@ -81,9 +83,7 @@ def test_habits_of_the_rooms(source: Path) -> None:
 def test_imports_go_down_the_ranks(name: str) -> None:
     for module in imports(PACKAGE / f"{name}.py"):
         if module.startswith("_"):
-            assert name in {"session", "opening", "serving", "lasting", "parking", "resumption"}, (
-                f"{name} reaches into the compiled room {module}"
-            )
+            assert name in REACH_IN, f"{name} reaches into the compiled room {module}"
         else:
             assert module in RANK, f"{name} imports {module or 'the package'}"
             assert RANK[module] < RANK[name]
