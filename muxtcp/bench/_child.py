@@ -1,8 +1,9 @@
-"""The process that plays one side of one contestant.
+"""The process that plays one side of a contestant in Python.
 
-The runner writes one JSON line, the job, to standard input. The answers are JSON lines on standard output: `{"port":
-n}` from a server that listens, then `{"result": {...}}`, or `{"error": "..."}`. Traffic goes on after the result, so
-that the other side can finish its own interval; the runner kills both when it has heard from both.
+It keeps to the contract between the runner and any driver, which `bench/README.md` describes: one JSON line, the job,
+on standard input; JSON lines on standard output, `{"port": n}` from a server that listens, then `{"result": {...}}`,
+or `{"error": "..."}`. Traffic goes on after the result, so that the other side can finish its own interval; the runner
+kills both when it has heard from both.
 """
 
 import asyncio
@@ -10,12 +11,30 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
 
 import uvloop
 
-from .stage import Contestant, Job, Stage
+from .stage import Job, Stage, TwoSides
+
+Side = Callable[[Stage], Awaitable[None]]
+
+
+def perform(choose: Callable[[Job], Side]) -> int:
+    """Play the job that standard input gives, on the side that `choose` finds for it. The exit code of the process."""
+    job = Job(**json.loads(sys.stdin.readline()))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_play(job, choose(job)))
+    except Exception as failure:
+        traceback.print_exc()
+        if isinstance(failure, ExceptionGroup):  # of a task group: the first is the cause
+            failure = failure.exceptions[0]
+        say(error=f"{type(failure).__name__}: {failure}")
+        return 1
+    return 0
 
 
 def say(**message: object) -> None:
@@ -23,7 +42,7 @@ def say(**message: object) -> None:
     print(json.dumps(message), flush=True)
 
 
-async def play(job: Job, contestant: Contestant) -> None:
+async def _play(job: Job, side: Side) -> None:
     """One side of the contestant, until the runner ends it."""
     loop = asyncio.get_running_loop()
     stage = Stage(job, loop.create_future(), loop.create_future())
@@ -36,31 +55,22 @@ async def play(job: Job, contestant: Contestant) -> None:
 
     loop.set_exception_handler(on_loop_exception)
     loop.add_reader(sys.stdin, os._exit, 1)  # nothing follows the job but the end of the pipe: the runner is gone
-    side = contestant.serve if job.role == "server" else contestant.drive
     async with asyncio.TaskGroup() as group:  # traffic that fails ends the wait below with its error
-        group.create_task(side(stage))
+        group.create_task(_run(side, stage))
         if job.role == "server":
             say(port=await stage.announce)
         say(result=await stage.result)
 
 
-def main() -> int:
-    """Play the job that standard input gives."""
-    job = Job(**json.loads(sys.stdin.readline()))
-    os.sched_setaffinity(0, {job.cpu})
-    module, name = job.contestant.split(":")
-    try:
-        contestant: Contestant = getattr(import_module(module), name)(**job.arguments)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(play(job, contestant))
-    except Exception as failure:
-        traceback.print_exc()
-        if isinstance(failure, ExceptionGroup):  # of a task group: the first is the cause
-            failure = failure.exceptions[0]
-        say(error=f"{type(failure).__name__}: {failure}")
-        return 1
-    return 0
+async def _run(side: Side, stage: Stage) -> None:
+    await side(stage)
+
+
+def _side_of_contestant(job: Job) -> Side:
+    module, name = job.play.split(":")
+    contestant: TwoSides = getattr(import_module(module), name)(**job.arguments)
+    return contestant.serve if job.role == "server" else contestant.drive
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(perform(_side_of_contestant))

@@ -17,7 +17,7 @@ from struct import Struct
 from time import perf_counter
 from typing import cast
 
-from .stage import Contestant, MemoryGauge, Stage, private_memory
+from .stage import MemoryGauge, Stage, TwoSides, private_memory
 
 # A sender that is never paused would keep the loop to itself: after this many writes it lets the timers run.
 WRITES_PER_TURN = 64
@@ -30,13 +30,13 @@ def _size_text(size: int) -> str:
     return f"{size // 1024} KiB" if size % 1024 == 0 else f"{size} B"
 
 
-async def _serve_protocol(stage: Stage, factory: Callable[[], asyncio.BaseProtocol]) -> None:
-    server = await asyncio.get_running_loop().create_server(factory, sock=stage.listen())
+async def _serve_protocol(stage: Stage, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool = False) -> None:
+    server = await asyncio.get_running_loop().create_server(factory, sock=stage.listen(), ssl=stage.tls(tls))
     await server.serve_forever()
 
 
-async def _drive_protocol(stage: Stage, factory: Callable[[], asyncio.BaseProtocol]) -> None:
-    await asyncio.get_running_loop().create_connection(factory, *stage.address)
+async def _drive_protocol(stage: Stage, factory: Callable[[], asyncio.BaseProtocol], *, tls: bool = False) -> None:
+    await asyncio.get_running_loop().create_connection(factory, *stage.address, ssl=stage.tls(tls))
     await asyncio.Event().wait()
 
 
@@ -104,21 +104,22 @@ class _Sink(asyncio.BufferedProtocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawFlood(Contestant):
+class RawFlood(TwoSides):
     """Messages one way without framing, cut into writes of `write_size` bytes."""
 
     size: int
     write_size: int
+    tls: bool = False
 
     @property
     def label(self) -> str:
-        return f"raw uvloop, {_size_text(self.write_size)} writes"
+        return f"raw uvloop{' over TLS' * self.tls}, {_size_text(self.write_size)} writes"
 
     async def serve(self, stage: Stage) -> None:
-        await _serve_protocol(stage, lambda: _Sink(stage, self.size))
+        await _serve_protocol(stage, lambda: _Sink(stage, self.size), tls=self.tls)
 
     async def drive(self, stage: Stage) -> None:
-        await _drive_protocol(stage, lambda: _Sender(stage, cycle([bytes(self.write_size)])))
+        await _drive_protocol(stage, lambda: _Sender(stage, cycle([bytes(self.write_size)])), tls=self.tls)
 
 
 class _Return(_Peer):
@@ -150,20 +151,21 @@ class _PingPong(_Peer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawPingPong(Contestant):
+class RawPingPong(TwoSides):
     """Round trips of one message, without framing."""
 
     size: int
+    tls: bool = False
 
     @property
     def label(self) -> str:
-        return "raw uvloop"
+        return f"raw uvloop{' over TLS' * self.tls}"
 
     async def serve(self, stage: Stage) -> None:
-        await _serve_protocol(stage, lambda: _Return(stage))
+        await _serve_protocol(stage, lambda: _Return(stage), tls=self.tls)
 
     async def drive(self, stage: Stage) -> None:
-        await _drive_protocol(stage, lambda: _PingPong(stage, self.size))
+        await _drive_protocol(stage, lambda: _PingPong(stage, self.size), tls=self.tls)
 
 
 class _Rally(_Peer):
@@ -191,7 +193,7 @@ class _Rally(_Peer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawRally(Contestant):
+class RawRally(TwoSides):
     """Round trips of `outstanding` messages at once, without framing, each message in a write of its own."""
 
     size: int
@@ -247,7 +249,7 @@ def _framed_batches(message: bytes, channels: int) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HandBatched(Contestant):
+class HandBatched(TwoSides):
     """Framed messages one way, in turn over `channels`."""
 
     size: int
@@ -293,7 +295,7 @@ class _FramedRally(_Framed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HandBatchedRally(Contestant):
+class HandBatchedRally(TwoSides):
     """Round trips with framing, one outstanding on each of `channels`."""
 
     size: int
@@ -311,7 +313,7 @@ class HandBatchedRally(Contestant):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdleConnections(Contestant):
+class IdleConnections(TwoSides):
     """Memory of one idle TCP connection in this process, without what the kernel holds for it."""
 
     connections: int

@@ -1,11 +1,24 @@
-"""From figures to rows: medians over the rounds, ratios within them, and whether bounds are met."""
+"""From figures to rows: medians over the rounds, ratios within them, and whether targets are met."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
 from statistics import median
 
+from .peers import Peer, Performance
 from .runner import Match, Outcome, Round, matches
+from .stage import LEVELS
 from .workloads import Bound, Measure, Workload
+
+
+class Kind(Enum):
+    """What a contestant is to us."""
+
+    OURS = "muxtcp"
+    FLOOR = "floor"
+    REFERENCE = "reference"  # also no library, for orientation
+    PEER = "peer"
 
 
 @dataclass(frozen=True)
@@ -35,15 +48,26 @@ class Entry:
 
     label: str
     value: Series
-    aside: float | None = None
+    kind: Kind
+    id: str = ""  # of a peer
+    asides: tuple[float, ...] = ()  # of the measure, medians
+    curve: tuple[float, ...] = ()  # latency at each of LEVELS in microseconds, medians
     # Of client and server; they measure an interval each, and a busy loop ends its own late. None: there was none.
     seconds: tuple[float, float] | None = None
     cpu: tuple[float, float] | None = None
+    each: float | None = None  # CPU seconds of both sides for each unit of a rate
+
+    @property
+    def busy(self) -> tuple[float, float] | None:
+        """The share of its CPU that each side used."""
+        if self.cpu is None or self.seconds is None:
+            return None
+        return self.cpu[0] / self.seconds[0], self.cpu[1] / self.seconds[1]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A bound beside what was reached; both None where the workload that it refers to was not measured."""
+    """A bound beside what was reached; both None where what it refers to was not measured."""
 
     bound: Bound
     reached: float | None = None
@@ -56,67 +80,103 @@ class Row:
 
     workload: Workload
     ours: Entry
-    floor: Entry
-    references: list[Entry]
-    ratio: Series
-    milestone: Verdict | None
-    target: Verdict | None
+    others: list[Entry]  # floor, references, peers: the best first
+    verdicts: list[Verdict]
+
+    @cached_property
+    def floor(self) -> Entry:
+        """What the machine can do without a library."""
+        return next(entry for entry in self.others if entry.kind is Kind.FLOOR)
+
+    @cached_property
+    def best_peer(self) -> Entry | None:
+        """The best of those that were measured."""
+        return next((entry for entry in self.others if entry.kind is Kind.PEER), None)
+
+    def ratio(self, other: Entry) -> Series:
+        """Ours to theirs."""
+        return self.ours.value / other.value
 
 
-def judge(workloads: Sequence[Workload], rounds: Sequence[Round]) -> list[Row]:
+def judge(workloads: Sequence[Workload], rounds: Sequence[Round], peers: Sequence[Peer] = ()) -> list[Row]:
     """One row per workload."""
-    entries = {workload.id: _entries(workload, rounds) for workload in workloads}
-    values = {name: ours.value for name, (_, ours, *_) in entries.items()}
+    entries = {workload.id: _entries(workload, rounds, peers) for workload in workloads}
+    reached = {name: ours.value for name, (ours, *_) in entries.items()}
     rows = []
     for workload in workloads:
-        floor, ours, *references = entries[workload.id]
-        known = {**values, "floor": floor.value}
+        ours, *others = entries[workload.id]
+        known = reached | {entry.id or entry.label: entry.value for entry in others}
+        known |= {"floor": others[0].value}
         rows.append(
             Row(
                 workload=workload,
                 ours=ours,
-                floor=floor,
-                references=references,
-                ratio=ours.value / floor.value,
-                milestone=_verdict(workload.milestone, workload.measure, ours.value, known),
-                target=_verdict(workload.target, workload.measure, ours.value, known),
+                others=_best_first(others, workload.measure),
+                verdicts=[_verdict(bound, workload.measure, ours.value, known) for bound in workload.targets],
             )
         )
     return rows
 
 
-def _entries(workload: Workload, rounds: Sequence[Round]) -> list[Entry]:
-    """Floor, ours and references, in the order of `matches`."""
-    measure = workload.measure
-    return [_entry(measure, match, [outcomes[match] for outcomes in rounds]) for match in matches(workload)]
+def _entries(workload: Workload, rounds: Sequence[Round], peers: Sequence[Peer]) -> list[Entry]:
+    """Ours, the floor, and the others that were measured in every round."""
+    floor, ours, *others = matches(workload, peers)
+    there = [match for match in (ours, floor, *others) if all(match in outcomes for outcomes in rounds)]
+    return [
+        _entry(workload.measure, match, _kind(workload, match), [outcomes[match] for outcomes in rounds])
+        for match in there
+    ]
 
 
-def _entry(measure: Measure, match: Match, outcomes: Sequence[Outcome]) -> Entry:
+def _kind(workload: Workload, match: Match) -> Kind:
+    contestant = match.contestant
+    if isinstance(contestant, Performance):
+        return Kind.REFERENCE if contestant.peer.reference else Kind.PEER
+    if contestant == workload.ours:
+        return Kind.OURS
+    return Kind.FLOOR if contestant == workload.floor else Kind.REFERENCE
+
+
+def _entry(measure: Measure, match: Match, kind: Kind, outcomes: Sequence[Outcome]) -> Entry:
     def over_rounds(figure: Callable[[Outcome], float]) -> Series:
         return Series(tuple(map(figure, outcomes)))
 
-    label = match.contestant.label
+    def of_client(name: str) -> float:
+        return over_rounds(lambda o: o.client[name]).median
+
+    def of_both_sides(name: str) -> tuple[float, float] | None:
+        if name not in outcomes[0].client:
+            return None
+        return of_client(name), over_rounds(lambda o: o.server[name]).median
+
+    contestant = match.contestant
     value = over_rounds(lambda o: measure.take(o.client, o.server) / measure.scale)
-    if "seconds" not in outcomes[0].client:
-        return Entry(label=label, value=value)
-
-    def of_both_sides(figure: str) -> tuple[float, float]:
-        return over_rounds(lambda o: o.client[figure]).median, over_rounds(lambda o: o.server[figure]).median
-
-    aside = measure.aside
+    seconds, cpu = of_both_sides("seconds"), of_both_sides("cpu")
+    each = None
+    if seconds and cpu and measure.is_rate:
+        each = sum(spent / passed for spent, passed in zip(cpu, seconds, strict=True)) / (value.median * measure.scale)
+    curve = tuple(of_client(f"p{level:g}") for level in LEVELS) if f"p{LEVELS[0]:g}" in outcomes[0].client else ()
     return Entry(
-        label=label,
+        label=contestant.label,
+        id=contestant.peer.id if isinstance(contestant, Performance) else "",
+        kind=kind,
         value=value,
-        aside=over_rounds(lambda o: o.client[aside] / measure.scale).median if aside else None,
-        seconds=of_both_sides("seconds"),
-        cpu=of_both_sides("cpu"),
+        asides=tuple(of_client(name) for name, _ in measure.asides if name in outcomes[0].client),
+        curve=curve,
+        seconds=seconds,
+        cpu=cpu,
+        each=each,
     )
 
 
-def _verdict(bound: Bound | None, measure: Measure, value: Series, known: dict[str, Series]) -> Verdict | None:
-    """`known` has the floor and every workload by name: what a bound may be a ratio to."""
-    if bound is None:
-        return None
+def _best_first(others: Sequence[Entry], measure: Measure) -> list[Entry]:
+    order = [Kind.FLOOR, Kind.REFERENCE, Kind.PEER]
+    sign = -1 if measure.more_is_better else 1
+    return sorted(others, key=lambda entry: (order.index(entry.kind), sign * entry.value.median))
+
+
+def _verdict(bound: Bound, measure: Measure, value: Series, known: dict[str, Series]) -> Verdict:
+    """`known` has what a bound may be a ratio to: the floor, every workload, reference and peer by name."""
     if bound.of == "value":
         reached = value.median
     elif bound.of in known:

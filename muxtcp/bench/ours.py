@@ -2,16 +2,28 @@
 # ruff: noqa: D102 -- the two sides and the label of a contestant are described in `Contestant`
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from time import perf_counter
 
 import muxtcp
 
-from .stage import Contestant, MemoryGauge, Stage, private_memory
+from .stage import MemoryGauge, Stage, TwoSides, private_memory
+
+IDLE = "idle"
 
 
-class Ours(Contestant):
+def room(channels: int) -> muxtcp.Config:
+    """The default configuration, with room for so many channels."""
+    usual = muxtcp.Config()
+    return replace(
+        usual,
+        max_channels=max(usual.max_channels, channels),
+        accept_backlog=max(usual.accept_backlog, channels),
+    )
+
+
+class Ours(TwoSides):
     """A contestant of this library."""
 
     @property
@@ -25,24 +37,40 @@ class Flood(Ours):
 
     size: int
     channels: int
+    idle: int = 0  # further channels that are open meanwhile
     resume: float | None = None  # seconds for which the session would survive a broken connection
+    tls: bool = False
 
     async def serve(self, stage: Stage) -> None:
         async def count(channel: muxtcp.Channel) -> None:
-            stage.begin()
+            if channel.name != IDLE:
+                stage.begin()
             async for _ in channel:
                 stage.count += 1
 
-        async with muxtcp.serve(count, sock=stage.listen()):
+        async with muxtcp.serve(count, sock=stage.listen(), config=room(self.open), ssl=stage.tls(self.tls)):
             await asyncio.Event().wait()
 
     async def drive(self, stage: Stage) -> None:
         message = bytes(self.size)
-        async with muxtcp.connect(*stage.address, resume=self.resume) as session:
+        async with muxtcp.connect(
+            *stage.address, resume=self.resume, config=room(self.open), ssl=stage.tls(self.tls)
+        ) as session:
+            kept = [await session.open(IDLE) for _ in range(self.idle)]
             channels = [await session.open(f"channel {number}") for number in range(self.channels)]
             stage.begin()
             for channel in cycle(channels):
                 await channel.send(message)
+            del kept
+
+    @property
+    def label(self) -> str:
+        return f"muxtcp, {self.open:,} channel{'s' * (self.open != 1)}"
+
+    @property
+    def open(self) -> int:
+        """Channels, busy and idle."""
+        return self.channels + self.idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +112,7 @@ class Echo(Ours):
 
     size: int
     channels: int
+    tls: bool = False
 
     async def serve(self, stage: Stage) -> None:
         async def echo(channel: muxtcp.Channel) -> None:
@@ -91,7 +120,7 @@ class Echo(Ours):
             async for message in channel:
                 await channel.send(message)
 
-        async with muxtcp.serve(echo, sock=stage.listen()):
+        async with muxtcp.serve(echo, sock=stage.listen(), ssl=stage.tls(self.tls)):
             await asyncio.Event().wait()
 
     async def drive(self, stage: Stage) -> None:
@@ -109,7 +138,8 @@ class Echo(Ours):
                     stage.latencies.append(now - sent)
                     sent = now
 
-        async with muxtcp.connect(*stage.address) as session, asyncio.TaskGroup() as group:
+        context = stage.tls(self.tls)
+        async with muxtcp.connect(*stage.address, ssl=context) as session, asyncio.TaskGroup() as group:
             stage.begin()
             for number in range(self.channels):
                 group.create_task(play(await session.open(f"channel {number}")))
@@ -199,8 +229,7 @@ class IdleChannels(Ours):
 
     @property
     def config(self) -> muxtcp.Config:
-        everything = self.settled + self.channels
-        return muxtcp.Config(max_channels=everything, accept_backlog=everything)
+        return room(self.settled + self.channels)
 
     async def serve(self, stage: Stage) -> None:
         gauge = MemoryGauge(stage, settled=self.settled, counted=self.channels)
@@ -220,10 +249,10 @@ class IdleChannels(Ours):
 
     async def drive(self, stage: Stage) -> None:
         async with muxtcp.connect(*stage.address, config=self.config) as session:
-            kept = [await session.open("idle") for _ in range(self.settled)]
+            kept = [await session.open(IDLE) for _ in range(self.settled)]
             await session.ping()  # what the opening itself needed is sent and gone
             before = private_memory()
-            kept += [await session.open("idle") for _ in range(self.channels)]
+            kept += [await session.open(IDLE) for _ in range(self.channels)]
             await session.ping()
             stage.publish(bytes=(private_memory() - before) / self.channels)
             await asyncio.Event().wait()

@@ -1,23 +1,21 @@
 """The table and the JSON document."""
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import muxtcp
 
-from .judge import Entry, Row, Verdict
+from .judge import Entry, Kind, Row, Verdict
+from .peers import Peer
 from .runner import Settings
+from .stage import LEVELS
 from .workloads import Measure
 
-COLUMNS = ("", "workload", "muxtcp", "floor", "ratio", "now", "target", "CPU %", "floor's")
-NUMERIC = COLUMNS[2:]
+COLUMNS = ("", "workload", "value", "ratio", "target", "CPU %", "CPU each")
+NUMERIC = ("value", "ratio", "CPU %", "CPU each")
 
 Line = tuple[str, ...]
 Json = dict[str, Any]
@@ -33,28 +31,35 @@ def show(rows: Sequence[Row], *, terminal: bool) -> None:
 
 
 def cells(rows: Sequence[Row]) -> list[Line]:
-    """The lines of the table, under `COLUMNS`; references follow their workload, without an id."""
+    """The lines of the table, under `COLUMNS`: each workload, and what it is compared with, the best peer first.
+
+    A ratio is ours to theirs, and the target that refers to it stands in the same line.
+    """
     lines: list[Line] = []
     for row in rows:
-        measure = row.workload.measure
-        lines.append(
-            (
-                row.workload.id,
-                row.workload.title,
-                f"{_value(row.ours)} {measure.unit}",
-                _value(row.floor),
-                f"{row.ratio.median:.2f}",
-                _judgement(row.milestone, measure),
-                _judgement(row.target, measure),
-                _busy(row.ours),
-                _busy(row.floor),
-            )
-        )
+        measure, workload = row.workload.measure, row.workload
+        ours = f"{_value(row.ours, measure)} {measure.unit}"
+        elsewhere = [v for v in row.verdicts if not any(_is_of(v, entry) for entry in row.others)]
+        verdicts = ", ".join(_judgement(verdict, measure) for verdict in elsewhere)
+        lines.append((workload.id, workload.title, ours, "", verdicts, _busy(row.ours), _each(row.ours)))
         lines += [
-            ("", f"  beside it: {reference.label}", "", _value(reference), "", "", "", "", _busy(reference))
-            for reference in row.references
+            (
+                "",
+                f"  {entry.kind.value}: {entry.label}",
+                _value(entry, measure),
+                f"{row.ratio(entry).median:.2f}",
+                ", ".join(_judgement(verdict, measure) for verdict in row.verdicts if _is_of(verdict, entry)),
+                _busy(entry),
+                _each(entry),
+            )
+            for entry in row.others
         ]
     return lines
+
+
+def _is_of(verdict: Verdict, entry: Entry) -> bool:
+    """Whether a bound is a ratio to this entry."""
+    return verdict.bound.of in {entry.id or entry.label, "floor" if entry.kind is Kind.FLOOR else ""}
 
 
 def plain(lines: Sequence[Line]) -> str:
@@ -83,89 +88,87 @@ def _draw(lines: Sequence[Line]) -> None:
     Console().print(table)
 
 
-def _value(entry: Entry) -> str:
-    aside = "" if entry.aside is None else f" ({_digits(entry.aside)})"
+def _value(entry: Entry, measure: Measure) -> str:
+    named = zip(measure.asides, entry.asides, strict=False)  # a peer may not report them
+    asides = ", ".join(f"{name} {digits(value)} {unit}" for (name, unit), value in named)
     spread = f" ±{entry.value.spread:.0%}" if len(entry.value.rounds) > 1 else ""
-    return _digits(entry.value.median) + aside + spread
+    return digits(entry.value.median) + spread + (f" ({asides})" if asides else "")
 
 
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+def digits(value: float) -> str:
+    """A figure with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _judgement(verdict: Verdict | None, measure: Measure) -> str:
-    """`>= 1.5 met`: a ratio to the floor; a bound of another kind says what it is of."""
-    if verdict is None:
-        return ""
+def _judgement(verdict: Verdict, measure: Measure) -> str:
+    """`>= 1.5 met`; what is not a ratio to something in the same line says of what it is, and how much that is."""
     bound = verdict.bound
-    limit = f"{bound.limit:,.0f}" if bound.limit >= 100 else f"{bound.limit:.3g}"
-    of = {"floor": "", "value": f" {measure.unit}"}.get(bound.of, f" x {bound.of}")
     outcome = {True: "met", False: "MISSED", None: "?"}[verdict.met]
-    return f"{'>=' if measure.more_is_better else '<='} {limit}{of} {outcome}"
+    sign = ">=" if measure.more_is_better else "<="
+    match bound.of:
+        case "floor":
+            of = ""
+        case "value":
+            of = f" {measure.unit}"
+        case _:
+            of = f" x {bound.of}" + ("" if verdict.reached is None else f", is {verdict.reached:.2f}")
+    return f"{sign} {digits(bound.limit)}{of} {outcome}"
 
 
 def _busy(entry: Entry) -> str:
-    if entry.cpu is None or entry.seconds is None:
+    return " + ".join(f"{share:.0%}".rstrip("%") for share in entry.busy or ())
+
+
+def _each(entry: Entry) -> str:
+    """CPU of both sides for each message, round trip or open."""
+    if entry.each is None:
         return ""
-    return " + ".join(f"{cpu / seconds * 100:.0f}" for cpu, seconds in zip(entry.cpu, entry.seconds, strict=True))
+    return f"{entry.each * 1e9:.0f} ns" if entry.each < 1e-6 else f"{digits(entry.each * 1e6)} µs"
 
 
-def document(rows: Sequence[Row], settings: Settings) -> Json:
+def document(
+    rows: Sequence[Row], settings: Settings, machine: Json, peers: Sequence[Peer], noise: Sequence[str]
+) -> Json:
     """Everything that was measured, and on what: the content of the JSON file."""
     return {
         "muxtcp": muxtcp.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": machine,
+        "noise": list(noise),
         "settings": asdict(settings),
+        "peers": {peer.id: {"label": peer.label, "version": peer.version} for peer in peers},
         "workloads": [_row(row) for row in rows],
     }
 
 
-def _machine() -> Json:
-    facts = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in facts if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],  # of the last minute, which may be our own
-        "system": platform.platform(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "uvloop": version("uvloop"),
-    }
-
-
 def _row(row: Row) -> Json:
-    measure = row.workload.measure
+    workload, measure = row.workload, row.workload.measure
     return {
-        "id": row.workload.id,
-        "title": row.workload.title,
+        "id": workload.id,
+        "title": workload.title,
         "unit": measure.unit,
         "more_is_better": measure.more_is_better,
-        "placement": row.workload.placement.value,
-        **_entry(row.ours, measure),
-        "floor": _entry(row.floor, measure),
-        "ratio": row.ratio.median,
-        "milestone": _verdict(row.milestone),
-        "target": _verdict(row.target),
-        "references": [_entry(reference, measure) for reference in row.references],
+        "placement": workload.placement.value,
+        "ours": _entry(row.ours, measure),
+        "others": [{**_entry(entry, measure), "ratio": row.ratio(entry).median} for entry in row.others],
+        "best_peer": row.best_peer and row.best_peer.id,
+        "targets": [
+            {**asdict(verdict.bound), "reached": verdict.reached, "met": verdict.met} for verdict in row.verdicts
+        ],
     }
 
 
 def _entry(entry: Entry, measure: Measure) -> Json:
-    document: Json = {
+    asides = {name: value for (name, _), value in zip(measure.asides, entry.asides, strict=False)}
+    return {
         "contestant": entry.label,
+        "kind": entry.kind.name.lower(),
+        "id": entry.id,
         "value": entry.value.median,
         "spread": entry.value.spread,
         "rounds": entry.value.rounds,
+        **asides,
+        "latency_us": dict(zip(map(str, LEVELS), entry.curve, strict=False)),
+        "cpu": entry.busy and dict(zip(("client", "server"), entry.busy, strict=True)),
+        "cpu_each_ns": entry.each and entry.each * 1e9,
     }
-    if measure.aside is not None:
-        document[measure.aside] = entry.aside
-    for name, sides in {"seconds": entry.seconds, "cpu_seconds": entry.cpu}.items():
-        document[name] = sides and dict(zip(("client", "server"), sides, strict=True))
-    return document
-
-
-def _verdict(verdict: Verdict | None) -> Json | None:
-    if verdict is None:
-        return None
-    return {**asdict(verdict.bound), "reached": verdict.reached, "met": verdict.met}

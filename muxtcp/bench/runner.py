@@ -3,16 +3,17 @@
 import asyncio
 import json
 import os
-import sys
-from collections.abc import Callable, Sequence
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from .stage import Contestant, Job
+from .peers import Peer, Performance
+from .stage import HOST, Contestant, Job
 from .workloads import Figures, Placement, Workload
-
-# Seconds that a measurement may take beyond its interval: the start of two interpreters, 10,000 opens, a busy machine.
-PATIENCE = 30.0
 
 
 class BenchError(Exception):
@@ -55,94 +56,153 @@ class Outcome:
 Round = dict[Match, Outcome]
 
 
-def matches(workload: Workload) -> list[Match]:
-    """What a workload needs measured: the floor first, ours, then the references."""
-    contestants = (workload.floor, workload.ours, *workload.references)
+def matches(workload: Workload, peers: Sequence[Peer] = ()) -> list[Match]:
+    """What a workload needs measured: the floor first, ours, the references, then the peers."""
+    play = workload.play
+    performances = [Performance(peer=peer, task=play) for peer in peers if peer.can(play)] if play else []
+    contestants = (workload.floor, workload.ours, *workload.references, *performances)
     return [Match(contestant, workload.placement, workload.id) for contestant in contestants]
 
 
-def schedule(workloads: Sequence[Workload]) -> list[Match]:
+def schedule(workloads: Sequence[Workload], peers: Sequence[Peer] = ()) -> list[Match]:
     """Every match of the workloads once, those of one workload next to each other."""
-    return list(dict.fromkeys(match for workload in workloads for match in matches(workload)))
+    return list(dict.fromkeys(match for workload in workloads for match in matches(workload, peers)))
 
 
-async def run(workloads: Sequence[Workload], settings: Settings, on_match: Callable[[int, Match], None]) -> list[Round]:
+async def run(
+    plan: Sequence[Match],
+    settings: Settings,
+    on_match: Callable[[int, Match], None],
+    on_failure: Callable[[BenchError], None],
+) -> list[Round]:
     """Measure everything `settings.rounds` times; `on_match(round, match)` is called before each measurement.
 
     The contestants alternate within a round, and every other round goes backwards, so that a drift of the machine
-    (heat, a noisy neighbour) falls on all alike. Raises `BenchError`.
+    (heat, a noisy neighbour) falls on all alike. A peer that fails is told to `on_failure` and left out from there on.
+
+    Raises:
+        BenchError: a measurement of our own failed.
     """
-    cpus = _two_cpus()
-    plan = schedule(workloads)
     rounds: list[Round] = []
-    for number in range(settings.rounds):
-        outcomes: Round = {}
-        for match in plan if number % 2 == 0 else reversed(plan):
-            on_match(number, match)
-            outcomes[match] = await measure(match, settings, cpus)
-        rounds.append(outcomes)
+    failed: set[Match] = set()
+    with certificate(plan) as path:
+        for number in range(settings.rounds):
+            outcomes: Round = {}
+            for match in plan if number % 2 == 0 else reversed(plan):
+                on_match(number, match)
+                if match in failed:
+                    continue
+                try:
+                    outcomes[match] = await measure(match, settings, two_cpus(), path)
+                except BenchError as error:
+                    if not isinstance(match.contestant, Performance):
+                        raise
+                    failed.add(match)
+                    on_failure(error)
+            rounds.append(outcomes)
     return rounds
 
 
-def _two_cpus() -> tuple[int, int]:
+@contextmanager
+def certificate(plan: Sequence[Match]) -> Iterator[str]:
+    """A file with a certificate for the loopback and its key, where any contestant speaks TLS; else an empty name."""
+    if not any(match.contestant.arguments.get("tls") for match in plan):
+        yield ""
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "server.pem"))
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        options = ["-days", "2", "-subj", "/CN=muxtcp.bench", "-addext", f"subjectAltName=IP:{HOST}"]
+        try:
+            made = subprocess.run(
+                [*command, *options, "-keyout", path, "-out", f"{path}.crt"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise BenchError("the workloads over TLS need the program openssl; choose others with --only") from None
+        if made.returncode:
+            raise BenchError(f"openssl made no certificate: {made.stderr.strip().splitlines()[-1]}")
+        with Path(path).open("a") as file:
+            file.write(Path(f"{path}.crt").read_text())
+        yield path
+
+
+def two_cpus() -> tuple[int, int]:
     """The CPUs of client and server: the first two that we may use, or the same one twice."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[min(1, len(usable) - 1)]
 
 
-async def measure(match: Match, settings: Settings, cpus: tuple[int, int]) -> Outcome:
+async def measure(match: Match, settings: Settings, cpus: tuple[int, int], certificate: str = "") -> Outcome:
     """One measurement in two fresh processes, which are gone when it returns or raises."""
-    client_cpu, server_cpu = cpus
+    client_cpu, server_cpu = cpus if match.placement is Placement.APART else cpus[:1] * 2
     contestant = match.contestant
     job = Job(
-        contestant=f"{type(contestant).__module__}:{type(contestant).__qualname__}",
-        arguments=asdict(contestant),
         role="server",
-        cpu=client_cpu if match.placement is Placement.TOGETHER else server_cpu,
+        play=contestant.play,
+        arguments=contestant.arguments,
         warmup=settings.warmup,
         seconds=settings.seconds,
+        certificate=certificate,
     )
-    limit = settings.warmup + settings.seconds + PATIENCE
-    # Both start at once, the interpreter's start being most of the wait; the client idles until it gets its job.
-    stderr = None if settings.verbose else asyncio.subprocess.DEVNULL
-    async with _Child(f"{match}, server", stderr) as server, _Child(f"{match}, client", stderr) as client:
+    limit = settings.warmup + settings.seconds + contestant.patience
+    command = contestant.command
+    # Both start at once, their start being most of the wait; the client idles until it gets its job.
+    async with (
+        child(f"{match}, server", command, server_cpu, verbose=settings.verbose) as server,
+        child(f"{match}, client", command, client_cpu, verbose=settings.verbose) as client,
+    ):
         try:
             async with asyncio.timeout(limit):
                 server.begin(job)
                 port = await server.answer("port")
-                client.begin(replace(job, role="client", cpu=client_cpu, port=port))
+                client.begin(replace(job, role="client", port=port))
                 return Outcome(*await asyncio.gather(client.answer("result"), server.answer("result")))
         except TimeoutError:
             raise BenchError(f"{match}: no result within {limit:g} s") from None
 
 
-class _Child:
-    """One child process: started on entry, killed and reaped on exit. There is nothing in it worth a farewell."""
-
-    process: asyncio.subprocess.Process
-
-    def __init__(self, name: str, stderr: int | None) -> None:
-        self.name = name
-        self.stderr = stderr
-
-    async def __aenter__(self) -> "_Child":
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "muxtcp.bench._child",
+@asynccontextmanager
+async def child(name: str, command: Sequence[str], cpu: int, *, verbose: bool) -> "AsyncIterator[Child]":
+    """One process on one CPU, killed and reaped at the end: there is nothing in it worth a farewell."""
+    with _on(cpu):
+        process = await asyncio.create_subprocess_exec(
+            *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=self.stderr,
+            stderr=None if verbose else asyncio.subprocess.DEVNULL,
             process_group=0,  # Ctrl-C on the terminal is ours to handle
         )
-        return self
+    try:
+        yield Child(name, process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
+
+@contextmanager
+def _on(cpu: int) -> Iterator[None]:
+    """What is started meanwhile inherits that it may run on this CPU alone, with all threads that it will have."""
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
+@dataclass
+class Child:
+    """The runner's end of the contract with a driver."""
+
+    name: str
+    process: asyncio.subprocess.Process
 
     def begin(self, job: Job) -> None:
+        """Give it its job."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
 
@@ -153,7 +213,10 @@ class _Child:
         if not line:
             code = await self.process.wait()
             raise BenchError(f"{self.name}: ended with exit code {code} and no result; --verbose may show why")
-        message = json.loads(line)
-        if "error" in message:
-            raise BenchError(f"{self.name}: {message['error']}")
-        return message[key]
+        try:
+            message = json.loads(line)
+            if "error" not in message:
+                return message[key]
+        except (ValueError, TypeError, KeyError):
+            raise BenchError(f"{self.name}: said {line!r} where a JSON line with {key!r} was due") from None
+        raise BenchError(f"{self.name}: {message['error']}")

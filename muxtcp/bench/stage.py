@@ -3,29 +3,72 @@
 import asyncio
 import gc
 import socket
+import ssl
+import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import quantiles
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, ClassVar
 
 HOST = "127.0.0.1"
+# The percentiles of a latency that are reported: enough of them to draw a curve.
+LEVELS = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant(ABC):
-    """One way to do a workload: a server side and a client side that make traffic until their processes are killed.
+    """One way to do a workload, as the runner sees it: a program that is started once for each side.
 
-    The fields are what varies between workloads (message size, number of channels); they cross to the children as JSON,
-    so they are numbers and strings. Two equal contestants are measured once per round, however many workloads name
-    them.
+    Two equal contestants are measured once per round, however many workloads name them.
     """
+
+    # Seconds that it may take beyond the timed interval: the start of two programs, 10,000 opens, a busy machine.
+    patience: ClassVar[float] = 30.0
 
     @property
     @abstractmethod
     def label(self) -> str:
         """What the report calls it."""
+
+    @property
+    @abstractmethod
+    def command(self) -> list[str]:
+        """The program, which reads a `Job` from standard input and answers in JSON lines: see `bench/README.md`."""
+
+    @property
+    @abstractmethod
+    def play(self) -> str:
+        """What the program is told to do."""
+
+    @property
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """How much of it: numbers and strings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSides(Contestant):
+    """A contestant in Python: two coroutines that make traffic until their processes are killed.
+
+    The fields are what varies between workloads (message size, number of channels); they cross to the children as JSON.
+    """
+
+    @property
+    def command(self) -> list[str]:
+        """The interpreter that runs us."""
+        return [sys.executable, "-m", "muxtcp.bench._child"]
+
+    @property
+    def play(self) -> str:
+        """Where the child imports it from."""
+        return f"{type(self).__module__}:{type(self).__qualname__}"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Its fields."""
+        return asdict(self)
 
     @abstractmethod
     async def serve(self, stage: "Stage") -> None:
@@ -38,15 +81,15 @@ class Contestant(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the runner tells a child: which side of which contestant, where, and for how long (seconds)."""
+    """What the runner tells a child: which side of which play, where, and for how long (seconds)."""
 
-    contestant: str  # "module:Class"
-    arguments: dict[str, Any]
     role: str  # "server" or "client"
-    cpu: int
+    play: str
+    arguments: dict[str, Any]
     warmup: float
     seconds: float
     port: int = 0  # client only
+    certificate: str = ""  # a file with a certificate for HOST and its key; "" without TLS
 
 
 @dataclass(slots=True)
@@ -66,12 +109,23 @@ class Stage:
     _begun: bool = False
     _start: float = 0.0
     _start_cpu: float = 0.0
+    _start_waited: float = 0.0
     _start_count: int = 0
 
     @property
     def address(self) -> tuple[str, int]:
         """Where the server listens."""
         return HOST, self.job.port
+
+    def tls(self, wanted: bool) -> ssl.SSLContext | None:
+        """This side's TLS context, when TLS is `wanted`."""
+        if not wanted:
+            return None
+        if self.job.role == "client":
+            return ssl.create_default_context(cafile=self.job.certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.job.certificate)
+        return context
 
     def listen(self) -> socket.socket:
         """A listening socket on a free port of the loopback; the client is told the port and may connect already."""
@@ -92,6 +146,7 @@ class Stage:
     def _open_interval(self) -> None:
         self.latencies.clear()
         self._start_count = self.count
+        self._start_waited = _waited()
         self._start_cpu = process_time()
         self._start = perf_counter()
         asyncio.get_running_loop().call_later(self.job.seconds, self._close_interval)
@@ -99,15 +154,27 @@ class Stage:
     def _close_interval(self) -> None:
         # The interval is what the clock says, not what was asked for: a busy loop runs its timers late.
         seconds = perf_counter() - self._start
-        figures = {
-            "seconds": seconds,
-            "cpu": process_time() - self._start_cpu,
-            "rate": (self.count - self._start_count) / seconds,
-        }
-        if len(self.latencies) > 1:
-            percentiles = quantiles(self.latencies, n=100, method="inclusive")
-            figures |= {"p50": percentiles[49] * 1e6, "p99": percentiles[98] * 1e6}
-        self.publish(**figures)
+        self.publish(
+            seconds=seconds,
+            cpu=process_time() - self._start_cpu,
+            waited=_waited() - self._start_waited,
+            rate=(self.count - self._start_count) / seconds,
+            **percentiles(self.latencies),
+        )
+
+
+def percentiles(latencies: Iterable[float]) -> dict[str, float]:
+    """Latencies in seconds as figures in microseconds: `p50`, `p99` and the other `LEVELS`; none without latencies."""
+    ordered = sorted(latencies)
+    return {f"p{level:g}": ordered[int((len(ordered) - 1) * level / 100)] * 1e6 for level in LEVELS if ordered}
+
+
+def _waited() -> float:
+    """Seconds for which this thread could have run and its CPU was busy with something else; 0 where nobody counts."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except FileNotFoundError:  # a kernel without CONFIG_SCHED_INFO
+        return 0.0
 
 
 def private_memory() -> int:

@@ -1,12 +1,13 @@
 """What is measured, against which floor, and what is asked of it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
 from fnmatch import fnmatchcase
 
-from . import floors, ours
-from .stage import Contestant
+from . import floors, lives, ours
+from .peers import Play
+from .stage import Contestant, TwoSides
 
 Figures = dict[str, float]  # what one side's child reports: see Stage
 
@@ -18,13 +19,20 @@ class Placement(Enum):
     TOGETHER = "both on one CPU"
 
 
+class Depth(IntEnum):
+    """How thorough a run has to be for a workload to be in it, unless it is asked for by name."""
+
+    QUICK = 0
+    ORDINARY = 1
+    FULL = 2
+
+
 @dataclass(frozen=True)
 class Bound:
-    """What a figure must reach, as a ratio or as a value; `source` says where the number comes from."""
+    """What a figure must reach: as a ratio to `of`, or as a value."""
 
     limit: float
-    source: str
-    of: str = "floor"  # a ratio to the floor, or to the workload of this id; "value": the figure itself
+    of: str = "floor"  # the floor, the id of a workload or a peer, the label of a reference; "value": the figure itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,44 +43,69 @@ class Measure:
     scale: float  # printed value = figure / scale
     take: Callable[[Figures, Figures], float]  # of (client, server)
     more_is_better: bool = True
-    aside: str | None = None  # a figure of the client that is shown beside the value, in the same unit
+    asides: tuple[tuple[str, str], ...] = ()  # figures of the client that are shown beside the value, with their units
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether it counts something per second, so that the CPU time for each can be told."""
+        return self.unit.endswith("/s")
+
+
+def _cost(client: Figures, server: Figures) -> float:
+    """CPU seconds of both sides for each unit that the server received."""
+    return (client["cpu"] / client["seconds"] + server["cpu"] / server["seconds"]) / server["rate"]
 
 
 RECEIVED = Measure(unit="k msg/s", scale=1e3, take=lambda client, server: server["rate"])
 MEGABYTES = Measure(unit="MB/s", scale=1e6 / 65_536, take=lambda client, server: server["rate"])
 ROUND_TRIPS = Measure(unit="k rt/s", scale=1e3, take=lambda client, server: client["rate"])
 OPENS = Measure(unit="k opens/s", scale=1e3, take=lambda client, server: client["rate"])
-LATENCY = Measure(unit="µs", scale=1, take=lambda client, server: client["p50"], more_is_better=False, aside="p99")
+LATENCY = Measure(
+    unit="µs",
+    scale=1,
+    take=lambda client, server: client["p50"],
+    more_is_better=False,
+    asides=(("p99", "µs"),),
+)
+COST = Measure(unit="ns CPU/msg", scale=1e-9, take=_cost, more_is_better=False)
 MEMORY = Measure(
     unit="bytes", scale=1, take=lambda client, server: max(client["bytes"], server["bytes"]), more_is_better=False
 )
+LIFE = replace(MEMORY, asides=(("open", "s"), ("exchange", "s"), ("close", "s")))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One row of the report."""
+    """One section of the report."""
 
     id: str
     title: str
     measure: Measure
-    ours: Contestant
-    floor: Contestant
-    references: tuple[Contestant, ...] = ()  # also measured and shown; no target refers to them
+    ours: TwoSides
+    floor: TwoSides
+    references: tuple[Contestant, ...] = ()  # also measured and shown
+    play: Play | None = None  # what peers do for comparison; None: nothing that compares
     placement: Placement = Placement.APART
-    milestone: Bound | None = None  # what must hold now
-    target: Bound | None = None  # what it is going to be
+    targets: tuple[Bound, ...] = ()
+    depth: Depth = Depth.QUICK
 
 
-# The floors beside which some bounds were first written down as absolute rates, in thousands a second: as ratios they
-# carry over to other machines.
-HAND_BATCHED_W1, HAND_BATCHED_W2, RAW_W5 = 3_640, 3_670, 300
+# Rates of thousands a second, on the machine where the targets were set, of the floors beside which they were set: as
+# ratios they carry over to other machines.
+RAW_W5 = 300
 
 HAND_BATCHED_100 = floors.HandBatched(size=64, channels=100)
 RAW_64K = floors.RawFlood(size=65_536, write_size=65_536)
 RAW_32K = floors.RawFlood(size=65_536, write_size=32_768)
 RAW_PING_PONG = floors.RawPingPong(size=64)
 RAW_100_AT_ONCE = floors.RawRally(size=64, outstanding=100)
+HAND_BATCHED_RALLY = floors.HandBatchedRally(size=64, channels=100)
 IDLE_CONNECTION = floors.IdleConnections(connections=2_000)
+AMONG_TEN = ours.Flood(size=64, channels=10)
+
+FLOOD_1, FLOOD_100 = Play(name="flood", channels=1), Play(name="flood", channels=100)
+PING_PONG, RALLY = Play(name="echo", channels=1), Play(name="echo", channels=100)
+IDLE_CHANNELS = Play(name="idle", channels=10_000)
 
 WORKLOADS: tuple[Workload, ...] = (
     Workload(
@@ -81,8 +114,8 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=RECEIVED,
         ours=ours.Flood(size=64, channels=100),
         floor=HAND_BATCHED_100,
-        milestone=Bound(2_500 / HAND_BATCHED_W1, "2.5 M msg/s where hand-batched Python makes 3.64 M"),
-        target=Bound(1.5, "1.5 x hand-batched Python"),
+        play=FLOOD_100,
+        targets=(Bound(1.5), Bound(15, of="mux-demux"), Bound(6, of="http2")),
     ),
     Workload(
         id="W1b",
@@ -97,7 +130,7 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=RECEIVED,
         ours=ours.ListenerFlood(size=64, channels=100),
         floor=HAND_BATCHED_100,
-        target=Bound(1.5, "a callback costs no coroutine", of="W1"),
+        targets=(Bound(1.5, of="W1"),),
     ),
     Workload(
         id="W2",
@@ -106,8 +139,8 @@ WORKLOADS: tuple[Workload, ...] = (
         ours=ours.Flood(size=64, channels=1),
         floor=floors.HandBatched(size=64, channels=1),
         references=(floors.RawFlood(size=64, write_size=64),),
-        milestone=Bound(4_000 / HAND_BATCHED_W2, "4 M msg/s where hand-batched Python makes 3.67 M"),
-        target=Bound(2.2, "2.2 x hand-batched Python"),
+        play=FLOOD_1,
+        targets=(Bound(2.2), Bound(15, of="mux-demux")),
     ),
     Workload(
         id="W3",
@@ -116,8 +149,8 @@ WORKLOADS: tuple[Workload, ...] = (
         ours=ours.Flood(size=65_536, channels=1),
         floor=RAW_64K,
         references=(RAW_32K,),
-        milestone=Bound(2, "2 x raw uvloop with 64 KiB writes"),
-        target=Bound(3, "3 x raw uvloop with 64 KiB writes"),
+        play=Play(name="flood", size=65_536),
+        targets=(Bound(3), Bound(1.25, of="smux"), Bound(0.75, of="sockets")),
     ),
     Workload(
         id="W3x16",
@@ -125,26 +158,27 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=MEGABYTES,
         ours=ours.Flood(size=65_536, channels=16),
         floor=RAW_64K,
-        references=(RAW_32K,),
-        target=Bound(3, "as W3"),
+        play=Play(name="flood", size=65_536, channels=16),
+        targets=(Bound(3), Bound(1.25, of="smux")),
     ),
     Workload(
         id="W4",
-        title="ping-pong, 64 B, p50 (p99)",
+        title="ping-pong, 64 B, p50",
         measure=LATENCY,
         ours=ours.Echo(size=64, channels=1),
         floor=RAW_PING_PONG,
-        target=Bound(1.05, "1.05 x raw uvloop: the wake-up of the other CPU is most of it"),
+        play=PING_PONG,
+        targets=(Bound(1.05),),
     ),
     Workload(
         id="W4s",
-        title="ping-pong on one CPU, p50 (p99)",
+        title="ping-pong on one CPU, p50",
         measure=LATENCY,
         ours=ours.Echo(size=64, channels=1),
         floor=RAW_PING_PONG,
+        play=PING_PONG,
         placement=Placement.TOGETHER,
-        milestone=Bound(1.5, "1.5 x raw uvloop"),
-        target=Bound(1.15, "1.15 x raw uvloop with await"),
+        targets=(Bound(1.15),),
     ),
     Workload(
         id="W4sl",
@@ -153,7 +187,7 @@ WORKLOADS: tuple[Workload, ...] = (
         ours=ours.ListenerEcho(size=64, channels=1),
         floor=RAW_PING_PONG,
         placement=Placement.TOGETHER,
-        target=Bound(1.05, "1.05 x raw uvloop with a listener"),
+        targets=(Bound(1.05),),
     ),
     Workload(
         id="W5",
@@ -161,9 +195,9 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=ROUND_TRIPS,
         ours=ours.Echo(size=64, channels=100),
         floor=RAW_100_AT_ONCE,
-        references=(floors.HandBatchedRally(size=64, channels=100),),
-        milestone=Bound(1, "raw uvloop with a write per message"),
-        target=Bound(2, "2 x raw uvloop with a write per message"),
+        references=(HAND_BATCHED_RALLY,),
+        play=RALLY,
+        targets=(Bound(2),),
     ),
     Workload(
         id="W5l",
@@ -171,8 +205,8 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=ROUND_TRIPS,
         ours=ours.ListenerEcho(size=64, channels=100),
         floor=RAW_100_AT_ONCE,
-        references=(floors.HandBatchedRally(size=64, channels=100),),
-        target=Bound(900 / RAW_W5, "900 k rt/s where raw uvloop makes 300 k"),
+        references=(HAND_BATCHED_RALLY,),
+        targets=(Bound(900 / RAW_W5),),
     ),
     Workload(
         id="W6s",
@@ -180,6 +214,8 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=OPENS,
         ours=ours.Opens(size=64, tasks=1),
         floor=RAW_PING_PONG,
+        play=Play(name="opens", channels=1),
+        depth=Depth.ORDINARY,
     ),
     Workload(
         id="W6c",
@@ -187,7 +223,8 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=OPENS,
         ours=ours.Opens(size=64, tasks=100),
         floor=RAW_100_AT_ONCE,
-        target=Bound(120 / RAW_W5, "120 k opens/s where raw uvloop makes 300 k round trips"),
+        play=Play(name="opens", channels=100),
+        targets=(Bound(120 / RAW_W5),),
     ),
     Workload(
         id="W7",
@@ -195,8 +232,8 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=MEMORY,
         ours=ours.IdleChannels(channels=10_000, tasks=False),
         floor=IDLE_CONNECTION,
-        milestone=Bound(1_024, "1 KiB a side without a handler task", of="value"),
-        target=Bound(512, "512 bytes a side without a handler task", of="value"),
+        play=IDLE_CHANNELS,
+        targets=(Bound(512, of="value"),),
     ),
     Workload(
         id="W7t",
@@ -204,7 +241,16 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=MEMORY,
         ours=ours.IdleChannels(channels=10_000, tasks=True),
         floor=IDLE_CONNECTION,
-        target=Bound(2_048, "2 KiB a side with a handler task", of="value"),
+        play=IDLE_CHANNELS,
+        targets=(Bound(2_048, of="value"),),
+    ),
+    Workload(
+        id="W7m",
+        title="a million channels: opened, a message each way, closed",
+        measure=LIFE,
+        ours=lives.Lives(channels=1_000_000),
+        floor=lives.Lives(channels=10_000),
+        depth=Depth.FULL,
     ),
     Workload(
         id="W8",
@@ -212,10 +258,59 @@ WORKLOADS: tuple[Workload, ...] = (
         measure=RECEIVED,
         ours=ours.Flood(size=64, channels=100, resume=30.0),
         floor=HAND_BATCHED_100,
-        milestone=Bound(0.9, "nine tenths of W1", of="W1"),
-        target=Bound(0.9, "nine tenths of W1", of="W1"),
+        targets=(Bound(0.9, of="W1"),),
+    ),
+    Workload(
+        id="W10",
+        title="W1's cost on 10 of 1,000 open channels",
+        measure=COST,
+        ours=ours.Flood(size=64, channels=10, idle=990),
+        floor=AMONG_TEN,
+        targets=(Bound(1.25),),
+        depth=Depth.ORDINARY,
+    ),
+    Workload(
+        id="W10k",
+        title="W1's cost on 10 of 10,000 open channels",
+        measure=COST,
+        ours=ours.Flood(size=64, channels=10, idle=9_990),
+        floor=AMONG_TEN,
+        targets=(Bound(1.25),),
+        depth=Depth.ORDINARY,
+    ),
+    Workload(
+        id="W10a",
+        title="W1's cost on 10,000 channels, all busy in turn",
+        measure=COST,
+        ours=ours.Flood(size=64, channels=10_000),
+        floor=AMONG_TEN,
+        depth=Depth.ORDINARY,
+    ),
+    Workload(
+        id="W11",
+        title="W3 over TLS",
+        measure=MEGABYTES,
+        ours=ours.Flood(size=65_536, channels=1, tls=True),
+        floor=floors.RawFlood(size=65_536, write_size=65_536, tls=True),
+        targets=(Bound(0.9),),
+        depth=Depth.ORDINARY,
+    ),
+    Workload(
+        id="W11p",
+        title="W4s over TLS",
+        measure=LATENCY,
+        ours=ours.Echo(size=64, channels=1, tls=True),
+        floor=floors.RawPingPong(size=64, tls=True),
+        placement=Placement.TOGETHER,
+        targets=(Bound(1 / 0.9),),
+        depth=Depth.ORDINARY,
     ),
 )
+
+
+def of_depth(depth: Depth) -> list[Workload]:
+    """The workloads of a run that is so thorough."""
+    return [workload for workload in WORKLOADS if workload.depth <= depth]
 
 
 def select(patterns: Iterable[str]) -> list[Workload]:

@@ -13,7 +13,7 @@ PROSE = [
     path
     for pattern in ("*.md", "docs/**/*.md", "ext/*.md", "tests/**/*.md", "bench/**/*.md")
     for path in ROOT.glob(pattern)
-    if ".venv" not in path.parts
+    if not {".venv", "node_modules"} & set(path.parts)
 ]
 FILE = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|pyi|pyx|pxd|md|toml|json|js|h)|(?:[\w.-]+/)+)`")
 

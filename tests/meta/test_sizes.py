@@ -21,7 +21,7 @@ FILES = {
     str(path.relative_to(ROOT)): len(path.read_text().splitlines())
     for folder in FOLDERS
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in SUFFIXES
+    if path.suffix in SUFFIXES and "node_modules" not in path.parts
 }
 
 

@@ -13,8 +13,19 @@ import pytest
 from muxtcp.bench import __main__ as command
 from muxtcp.bench import runner, workloads
 from muxtcp.bench.runner import BenchError, Outcome
+from muxtcp.bench.stage import LEVELS
 
-FIGURES = {"rate": 2e6, "seconds": 1.0, "cpu": 0.5, "p50": 10.0, "p99": 20.0, "bytes": 600.0}
+FIGURES = {
+    "rate": 2e6,
+    "seconds": 1.0,
+    "cpu": 0.5,
+    "waited": 0.0,
+    "bytes": 600.0,
+    **{f"p{level:g}": 10.0 + level for level in LEVELS},
+    "open": 1.0,
+    "exchange": 2.0,
+    "close": 3.0,
+}
 
 
 @pytest.fixture
@@ -32,24 +43,52 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_run_prints_progress_and_the_table(measured: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--quick", "--only", "W1"]) == 0
-    assert measured == ["W1, hand-batched Python", "W1, muxtcp"]
+    assert measured == ["W1, hand-batched Python", "W1, muxtcp, 100 channels"]
     output = capsys.readouterr()
-    assert output.err.splitlines() == ["[1/2] round 1: W1, hand-batched Python", "[2/2] round 1: W1, muxtcp"]
-    assert ">= 0.687 met" in output.out
+    assert output.err.splitlines() == [
+        "[1/2] round 1: W1, hand-batched Python",
+        "[2/2] round 1: W1, muxtcp, 100 channels",
+    ]
     assert ">= 1.5 MISSED" in output.out
+    assert "CPUs" in output.out.splitlines()[0]
 
 
 def test_every_workload_is_in_the_document(measured: list[str], tmp_path: Path) -> None:
     target = tmp_path / "result.json"
-    assert command.main(["--quick", "--json", str(target)]) == 0
+    assert command.main(["--full", "--rounds", "1", "--peers", "none", "--json", str(target)]) == 0
     content = json.loads(target.read_text())
     assert [row["id"] for row in content["workloads"]] == [workload.id for workload in workloads.WORKLOADS]
-    assert all(row["ratio"] == 1 for row in content["workloads"])
+    assert all(entry["ratio"] == 1 for row in content["workloads"] for entry in row["others"])
+
+
+def test_an_earlier_run_is_compared_with(
+    measured: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "result.json"
+    assert command.main(["--quick", "--only", "W1", "--json", str(target)]) == 0
+    assert command.main(["--quick", "--only", "W1", "--compare", str(target)]) == 0
+    assert "1.00 ->   1.00" in capsys.readouterr().out
+
+
+def test_a_noisy_machine_is_warned_of(
+    measured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(FIGURES, "waited", 0.5)
+    assert command.main(["--quick", "--only", "W1"]) == 0
+    assert "too noisy to believe the figures" in capsys.readouterr().err
+
+
+def test_a_peer_that_is_not_known_is_found_before_anything_is_measured(
+    measured: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--quick", "--peers", "carrier-pigeon"]) == 1
+    assert measured == []
+    assert "no peer is called carrier-pigeon; there are " in capsys.readouterr().err
 
 
 def test_rounds_may_be_set(measured: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--quick", "--only", "W1", "--rounds", "2"]) == 0
-    assert measured == ["W1, hand-batched Python", "W1, muxtcp", "W1, muxtcp", "W1, hand-batched Python"]
+    assert measured == ["W1, hand-batched Python", *["W1, muxtcp, 100 channels"] * 2, "W1, hand-batched Python"]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +98,7 @@ def test_rounds_may_be_set(measured: list[str], capsys: pytest.CaptureFixture[st
         (["--rounds", "0"], "'0' is not a whole number of at least 1"),
         (["--rounds", "many"], "'many' is not a whole number of at least 1"),
         (["--fast"], "unrecognized arguments: --fast"),
+        (["--quick", "--full"], "not allowed with argument --quick"),
     ],
 )
 def test_bad_usage_exits_with_2(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +131,7 @@ def test_a_failed_measurement_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
         raise BenchError("W1, muxtcp, server: OSError: out of luck")
 
     monkeypatch.setattr(runner, "measure", instead)
-    assert command.main(["--only", "W1"]) == 1
+    assert command.main(["--only", "W1", "--peers", "none"]) == 1
     assert capsys.readouterr().err.splitlines()[1:] == ["muxtcp.bench: W1, muxtcp, server: OSError: out of luck"]
 
 
@@ -102,8 +142,8 @@ from muxtcp.bench import __main__ as command, floors, workloads
 
 ping_pong = floors.RawPingPong(size=64)
 endless = replace(workloads.WORKLOADS[0], id="T", ours=ping_pong, floor=ping_pong)
-command.WORKLOADS = workloads.WORKLOADS = (endless,)
-sys.exit(command.main(["--rounds", "1000"]))
+workloads.WORKLOADS = (endless,)
+sys.exit(command.main(["--rounds", "1000", "--peers", "none"]))
 """
 
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muxtcp.bench import floors, runner, workloads
+from muxtcp.bench import floors, peers, runner, workloads
+from muxtcp.bench.peers import Peer, Performance, Play
 from muxtcp.bench.runner import BenchError, Match, Outcome, Settings, schedule
-from muxtcp.bench.stage import Contestant, Stage
-from muxtcp.bench.workloads import WORKLOADS, Placement, Workload, select
+from muxtcp.bench.stage import Contestant, Stage, TwoSides
+from muxtcp.bench.workloads import WORKLOADS, Depth, Placement, Workload, of_depth, select
 
 BRIEF = Settings(rounds=1, warmup=0.01, seconds=0.05)
 PING_PONG = floors.RawPingPong(size=64)
@@ -30,8 +32,8 @@ def children() -> set[str]:
 
 def measure(contestant: Contestant) -> Outcome:
     match = Match(contestant, Placement.TOGETHER, "T")
-    cpu = min(os.sched_getaffinity(0))
-    return asyncio.run(runner.measure(match, BRIEF, (cpu, cpu)))
+    with runner.certificate([match]) as path:
+        return asyncio.run(runner.measure(match, BRIEF, runner.two_cpus(), path))
 
 
 def test_ids_are_unique() -> None:
@@ -39,16 +41,16 @@ def test_ids_are_unique() -> None:
 
 
 def test_bounds_refer_to_something() -> None:
-    known = {"floor", "value", *(workload.id for workload in WORKLOADS)}
-    bounds = [bound for workload in WORKLOADS for bound in (workload.milestone, workload.target) if bound]
-    assert {bound.of for bound in bounds} <= known
+    folder = peers.home()
+    assert folder is not None
+    known = {"floor", "value", *(workload.id for workload in WORKLOADS), *(peer.id for peer in peers.known(folder))}
+    assert {bound.of for workload in WORKLOADS for bound in workload.targets} <= known
 
 
-def test_a_milestone_asks_no_more_than_the_target() -> None:
-    for workload in WORKLOADS:
-        if workload.milestone and workload.target:
-            low, high = workload.milestone.limit, workload.target.limit
-            assert low <= high if workload.measure.more_is_better else low >= high, workload.id
+def test_a_quick_run_leaves_out_what_takes_long() -> None:
+    quick, ordinary, full = ({workload.id for workload in of_depth(depth)} for depth in Depth)
+    assert quick < ordinary < full
+    assert full - ordinary == {"W7m"}
 
 
 @pytest.mark.parametrize(
@@ -82,9 +84,9 @@ def test_every_other_round_goes_backwards(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(runner, "measure", instead)
     first, second = (floors.RawPingPong(size=size) for size in (1, 2))
     seen = []
-    two = [workload(first), workload(second)]
+    plan = schedule([workload(first), workload(second)])
     rounds = asyncio.run(
-        runner.run(two, Settings(rounds=3), lambda number, match: seen.append((number, match.contestant)))
+        runner.run(plan, Settings(rounds=3), lambda number, match: seen.append((number, match.contestant)), pytest.fail)
     )
     assert seen == [(0, first), (0, second), (1, second), (1, first), (2, first), (2, second)]
     assert len(rounds) == 3
@@ -98,6 +100,7 @@ def test_every_other_round_goes_backwards(monkeypatch: pytest.MonkeyPatch) -> No
         PING_PONG,
         floors.RawRally(size=64, outstanding=3),
         floors.HandBatchedRally(size=64, channels=3),
+        floors.RawPingPong(size=64, tls=True),
     ],
     ids=lambda contestant: type(contestant).__name__,
 )
@@ -106,6 +109,7 @@ def test_a_floor_measures_both_sides(contestant: Contestant) -> None:
     assert outcome.server["rate"] + outcome.client["rate"] > 0
     for side in (outcome.client, outcome.server):
         assert side["seconds"] > BRIEF.seconds / 2  # a loop's clock has milliseconds
+        assert side["waited"] >= 0
         assert 0 <= side["cpu"] < 2 * side["seconds"]
     assert children() == set()
 
@@ -121,7 +125,7 @@ def test_memory_has_no_interval() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broken(Contestant):
+class Broken(TwoSides):
     """Fails on the server's side, in the way that `how` says."""
 
     how: str
@@ -167,7 +171,125 @@ def test_a_failing_child_is_named_and_none_is_left(how: str, message: str) -> No
 
 @pytest.mark.usefixtures("importable")
 def test_a_hanging_child_is_given_up_and_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "PATIENCE", 0.2)
+    monkeypatch.setattr(Broken, "patience", 0.2)
     with pytest.raises(BenchError, match=r"T, broken: no result within 0.26 s"):
         measure(Broken(how="hangs"))
     assert children() == set()
+
+
+# A driver that keeps to the contract and measures nothing.
+DRIVER = """
+import json, sys
+if "--version" in sys.argv:
+    print(json.dumps({"version": "1.2.3"}))
+    sys.exit()
+job = json.loads(sys.stdin.readline())
+if job["role"] == "server":
+    print(json.dumps({"port": 7}), flush=True)
+print(json.dumps({"result": {"rate": job["arguments"]["channels"], "port": job["port"]}}), flush=True)
+sys.stdin.read()
+"""
+ECHO = Play(name="echo", channels=100)
+
+
+def peer(program: str, *rest: str, **changes: Any) -> Peer:
+    return Peer(
+        **{
+            "id": "it",
+            "label": "theirs",
+            "program": (program, *rest),
+            "plays": ("echo",),
+            "channels": True,
+            "reference": False,
+            "install": "a word",
+            **changes,
+        }
+    )
+
+
+def test_a_peer_is_measured_by_its_own_program() -> None:
+    driver = peer(sys.executable, "-c", DRIVER)
+    outcome = measure(Performance(peer=driver, task=ECHO))
+    assert outcome == Outcome({"rate": 100, "port": 7}, {"rate": 100, "port": 0})
+    assert children() == set()
+
+
+def test_a_peer_plays_what_it_can() -> None:
+    assert peer("x").can(ECHO)
+    assert not peer("x").can(Play(name="flood"))
+    assert not peer("x", channels=False).can(ECHO)
+    assert peer("x", channels=False).can(Play(name="echo"))
+
+
+def test_workloads_without_a_play_have_no_peers() -> None:
+    plan = schedule([workload(PING_PONG), workload(PING_PONG, id="U", play=ECHO)], [peer("x")])
+    assert [match.contestant for match in plan] == [PING_PONG, Performance(peer=peer("x"), task=ECHO)]
+
+
+def test_a_failing_peer_is_left_out_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Performance(peer=peer("x"), task=ECHO)
+    tried, told = [], []
+
+    async def instead(match: Match, *_: Any) -> Outcome:
+        tried.append(match.contestant)
+        if match.contestant == broken:
+            raise BenchError("out of luck")
+        return Outcome({}, {})
+
+    monkeypatch.setattr(runner, "measure", instead)
+    plan = schedule([workload(PING_PONG, play=ECHO)], [broken.peer])
+    rounds = asyncio.run(runner.run(plan, Settings(rounds=2), lambda *_: None, told.append))
+    assert [str(error) for error in told] == ["out of luck"]
+    assert tried == [PING_PONG, broken, PING_PONG]
+    assert [len(outcomes) for outcomes in rounds] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("print('hello')", r"said b'hello\\n' where a JSON line with 'port' was due"),
+        ("print('[]')", r"said b'\[\]\\n' where a JSON line with 'port' was due"),
+        ("""print('{"error": "no luck"}')""", "theirs, server: no luck"),
+    ],
+)
+def test_what_breaks_the_contract_is_shown(code: str, complaint: str) -> None:
+    with pytest.raises(BenchError, match=complaint):
+        measure(Performance(peer=peer(sys.executable, "-c", code), task=ECHO))
+
+
+def test_who_is_not_installed_is_said_with_the_reason() -> None:
+    absent = """print('{"missing": "No module named zmq"}')"""
+    asked = [
+        peer(sys.executable, "-c", DRIVER),
+        peer(sys.executable, "-c", absent, label="b"),
+        peer("/no/such/program", label="c"),
+        peer(sys.executable, "-c", "raise SystemExit(3)", label="d"),
+    ]
+    present, missing = asyncio.run(peers.installed(asked))
+    assert [(found.label, found.version) for found in present] == [("theirs", "1.2.3")]
+    assert missing == [
+        "without b: No module named zmq (install it with: a word)",
+        "without c: /no/such/program: No such file or directory (install it with: a word)",
+        "without d: its program ended with exit code 3 (install it with: a word)",
+    ]
+
+
+def test_the_folder_of_peers_describes_programs_that_are_there() -> None:
+    folder = peers.home()
+    assert folder is not None
+    for known in peers.known(folder):
+        assert set(known.plays) <= {"flood", "echo", "opens", "idle"}
+        if known.program[0] == sys.executable:
+            assert Path(known.program[1]).is_file()
+
+
+def test_a_bad_description_is_named(tmp_path: Path) -> None:
+    (tmp_path / "peers.toml").write_text("[zmq]\nlabel = 'pyzmq'\n")
+    with pytest.raises(ValueError, match=r"peers.toml: KeyError\('command'\)"):
+        peers.known(tmp_path)
+
+
+def test_peers_are_chosen_by_name() -> None:
+    assert peers.choose([peer("x"), peer("y", id="other")], ["it"]) == [peer("x")]
+    with pytest.raises(ValueError, match="no peer is called that; there are it"):
+        peers.choose([peer("x")], ["that"])
