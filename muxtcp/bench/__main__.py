@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import compare, peers
+from . import compare, micro, peers
 from .judge import judge
 from .machine import Times, description, in_words, noise
 from .progress import progress
@@ -142,8 +142,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     try:
         if options.micro:
-            from . import micro
-
             print(micro.report())
         else:
             _bench(options)
