@@ -1,0 +1,5 @@
+"""The `muxtcp` command."""
+
+from .main import main
+
+__all__ = ["main"]
