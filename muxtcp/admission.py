@@ -1,13 +1,15 @@
 """Admission: whether a client that has said hello may have a session, and as whom."""
 
+import ssl as tls
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from muxtcp.authentication import Authenticate, Credentials
 from muxtcp.config import MESSAGE_OVERHEAD
-from muxtcp.errors import Code, HandshakeError
+from muxtcp.errors import Code, HandshakeError, MuxError
 from muxtcp.isolation import Sparing
 from muxtcp.session import MemoryBudget, Session, process_budget
+from muxtcp.tls import finding
 
 logger = Sparing(__name__)
 
@@ -98,3 +100,18 @@ class Admission:
         if not identity:
             raise ValueError("authenticate() returned an empty identity; to refuse a client it returns None")
         return identity
+
+
+def in_words(error: OSError | MuxError) -> str:
+    """What a handshake failed of, for the log, before the error's own words: what is wrong in TLS is told apart."""
+    return f"TLS: {finding(error, client=False).text}: %s" if isinstance(error, tls.SSLError) else "%s"
+
+
+def counter_of(error: OSError | MuxError) -> str:
+    """The counter for a handshake that failed."""
+    if isinstance(error, tls.SSLError):
+        return f"tls_{finding(error, client=False).name}"
+    code = getattr(error, "code", None)
+    if isinstance(error, TimeoutError):
+        code = Code.HANDSHAKE_TIMEOUT
+    return "lost_in_handshake" if code is None else code.name if isinstance(code, Code) else f"code_0x{code:x}"

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from muxtcp.admission import GOODBYE, RETRY_AFTER, Admission, OnSession
+from muxtcp.admission import GOODBYE, RETRY_AFTER, Admission, OnSession, counter_of, in_words
 from muxtcp.authentication import Authenticate, Secret
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config, check_seconds
@@ -27,10 +27,12 @@ from muxtcp.resumption import check_key
 from muxtcp.session import Handler, MemoryBudget, Session, check_meta, process_budget, refused
 from muxtcp.sockets import Address, listen, url
 from muxtcp.streams import StreamHandler, serving_streams
-from muxtcp.tls import StandIn, finding, receive
+from muxtcp.tls import Factory, StandIn, receive
 
 logger = logging.getLogger(__name__)
 sparing = Sparing(__name__)
+
+Attach = Callable[[Factory, asyncio.Timeout], Awaitable[None]]
 
 ACCEPTS = 16  # connections taken in one wake-up, so that a storm of them leaves turns to those that are there
 TOO_MANY = refused(Code.BUSY, "too many connections are in their handshake", RETRY_AFTER)
@@ -45,6 +47,7 @@ def serve(
     stream_handler: StreamHandler | None = None,
     path: str | os.PathLike[str] | None = None,
     sock: socket.socket | None = None,
+    listening: bool = True,
     ssl: tls.SSLContext | None = None,
     reuse_port: bool = False,
     backlog: int = 1_024,
@@ -80,6 +83,7 @@ def serve(
         path: of a Unix socket, in place of a host. A socket file that is there already is replaced, and it is removed
             when the server is closed.
         sock: a bound socket, in place of a host.
+        listening: False for a server that listens nowhere, in place of a host: see `Server.admit()`.
         ssl: a server's context, used as it is; None for plain TCP. With `verify_mode=CERT_REQUIRED` a client needs a
             certificate, which `session.peer_identity` names.
         reuse_port: let several processes listen on the port.
@@ -131,14 +135,16 @@ def serve(
         budget=budget,
     )
     anywhere = host is None and path is None and sock is None
-    address = Address.of("" if anywhere else host, port, path, sock)
+    if not listening and not (anywhere and port is None):
+        raise ValueError("listening=False goes with no place to listen on")
+    address = Address.of("" if anywhere else host, port if listening else 0, path, sock)
     if address.tls and ssl is None:
         raise ValueError(f"{host!r} needs ssl=, a context with the server's certificate")
     check_meta(meta)  # or each handshake would fail of it
     config = config or Config()
     admission = Admission(budget=budget, counters=parking.counters, authenticate=authenticate, on_session=on_session)
     return Server(
-        listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port),
+        listen=partial(listen, address, backlog=backlog, reuse_port=reuse_port) if listening else _nowhere,
         new_session=partial(
             Session,
             client=False,
@@ -159,6 +165,10 @@ def serve(
     )
 
 
+async def _nowhere() -> list[socket.socket]:
+    return []
+
+
 class Server:
     """What `serve()` returns: awaitable, and an async context manager that closes it at the end.
 
@@ -166,7 +176,8 @@ class Server:
         sessions: those that are up now, or wait for their clients.
         parking: of the latter, `len(parking)` and their `cost` in bytes.
         counters: since the start: `accepted` connections, `sessions` that came up, `over_max_handshakes` and
-            `over_max_handshakes_per_address` for connections closed at once, `drains_cut_short`, one for each code with
+            `over_max_handshakes_per_address` for connections closed at once (and `shut_down` for those that came to
+            `admit()` too late), `drains_cut_short`, one for each code with
             which a handshake failed (`BAD_PREFACE`, `UNAUTHENTICATED`, ...), and `lost_in_handshake`. For resumption:
             `parked`, `resumed`, `expired`, `evicted`, and a `resume_...` for each reason of a refusal. For memory, see
             `MemoryBudget`: `refused_over_budget`, `not_parked_over_budget`, `evicted_over_budget`.
@@ -350,20 +361,40 @@ class Server:
                 self._pause(listener)
                 return
             connection.setblocking(False)
-            self.counters["accepted"] += 1
             self._receive(connection, place[0] if connection.family != socket.AF_UNIX else "")
 
     def _receive(self, connection: socket.socket, host: str) -> None:
+        def attach(factory: Factory, limit: asyncio.Timeout) -> Awaitable[None]:
+            return receive(connection, factory, self._ssl, limit)
+
+        self._begin(attach, connection.close, partial(self._turn_back, connection), host)
+
+    def admit(self, attach: Callable[[Factory], Awaitable[None]], close: Callable[[], object], host: str = "") -> None:
+        """Begin a handshake on a connection that came in another way than over a listener of this server.
+
+        Args:
+            attach: is given a factory of `asyncio.BufferedProtocol`s, and makes one that of the connection.
+            close: closes the connection, if it is not to be attached: there are too many, or the server is closed.
+            host: the address that it comes from, as text, by which connections are counted; "" for a local peer.
+        """
+        if self._stopping:
+            self.counters["shut_down"] += 1
+            close()
+        else:
+            self._begin(lambda factory, limit: attach(factory), close, close, host)
+
+    def _begin(self, attach: Attach, close: Callable[[], object], turn_back: Callable[[], object], host: str) -> None:
         """Begin a handshake, unless there are too many."""
+        self.counters["accepted"] += 1
         place = origin(host)
         if (refusal := self._gate.refusal(place)) is not None:
             self.counters[refusal] += 1
-            self._turn_back(connection)
+            turn_back()
             return
-        handshake = asyncio.create_task(self._shake_hands(connection, host))
+        handshake = asyncio.create_task(self._shake_hands(attach, host))
         self._handshakes.add(handshake)
         self._gate.enter(place)
-        handshake.add_done_callback(partial(self._shaken, connection, place))
+        handshake.add_done_callback(partial(self._shaken, close, place))
 
     def _turn_back(self, connection: socket.socket) -> None:
         """Close a connection at once. Without TLS its client is told when to come back; what that costs is one call."""
@@ -371,27 +402,27 @@ class Server:
             if self._ssl is None:
                 connection.send(TOO_MANY)
 
-    def _shaken(self, connection: socket.socket, place: str, handshake: asyncio.Task[None]) -> None:
+    def _shaken(self, close: Callable[[], object], place: str, handshake: asyncio.Task[None]) -> None:
         """Account for a handshake that ended, and say what failed on this side."""
         self._handshakes.discard(handshake)
         self._gate.leave(place)
         if handshake.cancelled():
-            connection.close()  # a task that is cancelled before its first step has not even tried to
+            close()  # a task that is cancelled before its first step has not even tried to
         elif (error := handshake.exception()) is not None:
             sparing.error("a handshake failed on this side", exc_info=error)
 
     # Sessions
 
-    async def _shake_hands(self, connection: socket.socket, host: str) -> None:
+    async def _shake_hands(self, attach: Attach, host: str) -> None:
         """Make a session of a connection, or close it and count why it came to nothing."""
         session = self._new_session()
         try:
             try:
-                await self._attach(connection, session)
+                await self._attach(attach, session)
                 await session.established()
             except (OSError, MuxError) as error:
-                self.counters[_name(error)] += 1
-                sparing.info(f"no session with %s: {_in_words(error)}", host or "a local peer", error)
+                self.counters[counter_of(error)] += 1
+                sparing.info(f"no session with %s: {in_words(error)}", host or "a local peer", error)
                 if session.closed:  # the connection counts among the handshakes until it is gone
                     await session.wait_closed()
                 return
@@ -417,12 +448,12 @@ class Server:
         else:
             session.abort(GOODBYE, code=Code.SHUTDOWN)
 
-    async def _attach(self, connection: socket.socket, session: Session) -> None:
+    async def _attach(self, attach: Attach, session: Session) -> None:
         """Give a connection to its session, through TLS if there is a context; close it when that fails."""
         timeout = self._config.handshake_timeout
         try:
             async with asyncio.timeout(timeout) as limit:
-                await receive(connection, session.protocol, self._ssl, limit)
+                await attach(session.protocol, limit)
         except TimeoutError as error:
             if limit.expired():
                 raise HandshakeError(code=Code.HANDSHAKE_TIMEOUT, reason=f"no TLS within {timeout:g} s") from error
@@ -462,18 +493,3 @@ class Server:
         else:
             for session in list(self.sessions):
                 session.abort("a second signal arrived")
-
-
-def _in_words(error: OSError | MuxError) -> str:
-    """What a handshake failed of, for the log, before the error's own words: what is wrong in TLS is told apart."""
-    return f"TLS: {finding(error, client=False).text}: %s" if isinstance(error, tls.SSLError) else "%s"
-
-
-def _name(error: OSError | MuxError) -> str:
-    """The counter for a handshake that failed."""
-    if isinstance(error, tls.SSLError):
-        return f"tls_{finding(error, client=False).name}"
-    code = getattr(error, "code", None)
-    if isinstance(error, TimeoutError):
-        code = Code.HANDSHAKE_TIMEOUT
-    return "lost_in_handshake" if code is None else code.name if isinstance(code, Code) else f"code_0x{code:x}"
