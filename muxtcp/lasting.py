@@ -258,7 +258,7 @@ class Lasting(SessionCore):
             self._up.exception()  # whether anyone waits for it is the caller's business
         self.engine.close(Code.CANCELLED, str(failure))
 
-    def _on_ended(self) -> None:
+    def _on_ended(self, channels: list[Channel]) -> None:
         """The session is over. If it was to carry another one on and has not, that one waits again."""
         if self._host is not None and self._host.pending and not self.handed_over:
             self._lot.failed(self._host.session)

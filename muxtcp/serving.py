@@ -14,6 +14,8 @@ from muxtcp.lasting import Lasting
 
 logger = Sparing(__name__)
 
+TOLD_A_TURN = 64  # who wait for a session, of its end: the tasks that end of it take about a millisecond together
+
 Handler = Callable[[Channel], Awaitable[None] | None]
 
 # The channel whose handler runs, also in the tasks that it starts. Weak: some of those outlive the channel by far.
@@ -43,6 +45,7 @@ class Serving(Lasting):
         self._services: dict[str, Handler] = {}  # by the name of the channel, in place of the handler
         self._tasks: set[asyncio.Task[None]] = set()
         self._going_away = False
+        self._untold: list[Callable[[], object]] = []
 
     def _on_channel(self, channel: Channel) -> None:
         handler = self._services.get(channel.name, self._handler)
@@ -94,6 +97,22 @@ class Serving(Lasting):
     def _handler_failed(self, channel: Channel, error: BaseException) -> None:
         callback_failed(self.loop, logger, error, "the handler of channel %d (%r) failed", channel.id, channel.name)
         channel._reset(Code.INTERNAL, "the handler failed")
+
+    def _on_ended(self, channels: list[Channel]) -> None:
+        super()._on_ended(channels)
+        tasks = self._tasks - {asyncio.current_task()}
+        self._untold = [task.cancel for task in tasks] + [channel._tell_closed for channel in channels]
+        self._tell_of_the_end()
+
+    def _tell_of_the_end(self) -> None:
+        """Cancel handlers, and wake who waits for channels, by portions: no peer makes a thousand tasks run at once."""
+        now, self._untold = self._untold[:TOLD_A_TURN], self._untold[TOLD_A_TURN:]
+        for tell in now:
+            tell()
+        if self._untold:
+            self.loop.call_soon(self._tell_of_the_end)
+        elif not self.connected:
+            self._on_disconnected()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine, name=name)

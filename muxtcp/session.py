@@ -438,22 +438,17 @@ class Session(Adapters):
             for task in left:
                 logger.warning("%s of %r goes on, %g s after its end", task.get_name(), self, self.config.close_timeout)
 
-    def _on_ended(self) -> None:
-        super()._on_ended()
+    def _on_ended(self, channels: list[Channel]) -> None:
         error = self.exception
         assert error is not None
         self._ended_at = self.loop.time()
         if not self._up.done():
             self._up.set_exception(error)
             self._up.exception()  # whether anyone waits for it is the caller's business
-        if not self.connected:
-            self._on_disconnected()  # it had no connection yet, or lost it before
         for waiter in self._pings.values():
             if not waiter.done():
                 waiter.set_exception(error)
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
+        super()._on_ended(channels)
         callbacks, self.on_close = self.on_close, []  # they hold whom they tell, who may hold the session
         for callback in callbacks:
             try:
@@ -462,7 +457,7 @@ class Session(Adapters):
                 callback_failed(self.loop, logger, failure, "a callback in on_close of %r failed", self)
 
     def _on_disconnected(self) -> None:
-        if not self._gone.done():
+        if not self._untold and not self._gone.done():
             self._gone.set_result(None)
 
     async def __aenter__(self) -> Self:

@@ -193,6 +193,10 @@ cdef class Channel(Inbox):
                 callback_failed(self.host.loop, logger, error, "a listener of channel %d (%r) failed in on_closed()", self.id, self.name)
         return 0
 
+    def _tell_closed(self):
+        """Tell those who wait that the session is over, which the channel knows already."""
+        self.tell_closed(self.failure)
+
     cdef int writable(self) except -1:
         if self.senders:
             self.wake_sender()

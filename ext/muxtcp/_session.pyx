@@ -30,7 +30,7 @@ from . cimport _machine
 from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open, encode_pairs
-from ._host cimport BYTES_SHIFT, FRAMES_SHIFT, OPENED_UNITS, SHARE
+from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
 from ._output cimport BLOCK, CONGESTED, GIVING_WAY, PARTED, PING_SLOT
 from ._table cimport CLOSED, OURS, SERVED, channel_t
@@ -83,7 +83,7 @@ cdef class SessionCore(ChannelHost):
     def _on_pong(self, n):
         raise NotImplementedError
 
-    def _on_ended(self):
+    def _on_ended(self, channels):
         raise NotImplementedError
 
     def _on_disconnected(self):
@@ -316,6 +316,8 @@ cdef class SessionCore(ChannelHost):
                     if event.kind == _machine.OPENED_EVENT:
                         opens -= 1
                         self.left -= OPENED_UNITS
+                    elif event.kind == _machine.FINISHED_EVENT or event.kind == _machine.RESET_EVENT:
+                        self.left -= ENDED_UNITS
                     self.report(&event)
                 self.left -= 1
                 if self.left <= 0 or opens == 0:
@@ -538,13 +540,16 @@ cdef class SessionCore(ChannelHost):
 
     cdef int end(self, exc) except -1:
         """The session is over: everyone who waits learns why, and the connection is closed in good order."""
+        cdef Channel channel
+        cdef list channels
         if self.failure is not None:
             return 0
         self.failure = exc
         self.engine.held_back &= ~<uint32_t>CONGESTED                           # nothing can be written behind our EOF
         self.flush()
-        for channel in self.attached():
-            (<Channel>channel).fail(exc)
+        channels = self.attached()
+        for channel in channels:
+            channel.failure = channel.own(exc)
             self.detach(channel)
         self._wake_openers()
         self.tell_progress()
@@ -555,7 +560,7 @@ cdef class SessionCore(ChannelHost):
             if self.reading_paused:
                 self.read_on()                                  # up to the end
         self.engine.forget()                                    # the exception has the counts
-        self._on_ended()
+        self._on_ended(channels)                                # who tells those that wait for them
         return 0
 
     def _close_connection(self):

@@ -6,30 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support import frames
+from support.turns import Clock
 
 from muxtcp import Channel, Config, EndOfStream, SessionLost
 from muxtcp.testing import pair
 
 MANY = 20_000  # messages: several shares of a turn
 HUGE = Config(channel_window=1 << 30, session_window=1 << 30, memory_limit=1 << 30)
-
-
-class Clock:
-    """Counts the turns of the loop, for as long as it is entered."""
-
-    def __init__(self) -> None:
-        self.turns = 0
-
-    def tick(self) -> None:
-        self.turns += 1
-        self.handle = asyncio.get_running_loop().call_soon(self.tick)
-
-    def __enter__(self) -> "Clock":
-        self.tick()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.handle.cancel()
 
 
 @asynccontextmanager
