@@ -6,16 +6,33 @@ from functools import partial
 from typing import Any, TypeVar
 
 from muxtcp._channel import Channel
+from muxtcp.errors import MuxError
 from muxtcp.opening import Opening
 from muxtcp.serving import Serving
 from muxtcp.streams import LIMIT, ChannelServer, as_stream
-from muxtcp.transport import ChannelTransport, as_transport
+from muxtcp.transport import ChannelTransport, as_os_error, as_transport
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Adapters(Serving):
     """A session whose channels are transports and streams, where that is wanted."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._writers: list[ChannelTransport] = []  # have joined what was written in this turn of the loop
+
+    def _write_soon(self, transport: ChannelTransport) -> None:
+        if not self._writers:
+            self.loop.call_soon(self._write_joined)
+        self._writers.append(transport)
+
+    def _write_joined(self) -> None:
+        """Send what the transports have joined, all of them in one write: a turn of its own would come a turn later."""
+        writers, self._writers = self._writers, []
+        for transport in writers:
+            transport._flush_joined()
+        self._turn()
 
     def open(self, name: str, *args: Any, **options: Any) -> Opening:
         """Overridden."""
@@ -37,13 +54,14 @@ class Adapters(Serving):
             The transport and the protocol, after `connection_made()`.
 
         Raises:
-            SessionClosed, SessionLost: the session is over, or the peer takes no new channels.
+            ConnectionRefusedError: the session is over, or the peer takes no new channels; what `open()` raises is its
+                `__cause__`.
             ValueError: as `open()`.
 
         Example:
             transport, protocol = await session.create_connection(HTTPProtocol, "http")
         """
-        channel = await self.open(name, **options)
+        channel = await self._dial(name, options)
         try:
             protocol = protocol_factory()
             transport = as_transport(channel, protocol)
@@ -64,7 +82,8 @@ class Adapters(Serving):
             options: as for `open()`; `mode` stays "rw", and there is no codec.
 
         Raises:
-            SessionClosed, SessionLost: the session is over, or the peer takes no new channels.
+            ConnectionRefusedError: the session is over, or the peer takes no new channels; what `open()` raises is its
+                `__cause__`.
             ValueError: as `open()`, or a limit below 1.
 
         Example:
@@ -72,7 +91,13 @@ class Adapters(Serving):
             async for line in reader:
                 print(line)
         """
-        return as_stream(await self.open(name, **options), limit=limit)
+        return as_stream(await self._dial(name, options), limit=limit)
+
+    async def _dial(self, name: str, options: dict[str, Any]) -> Channel:
+        try:
+            return await self.open(name, **options)
+        except MuxError as error:
+            raise as_os_error(error, refused=True) from error
 
     async def create_server(self, protocol_factory: Callable[[], asyncio.BaseProtocol], name: str) -> ChannelServer:
         """Run a protocol in each channel of this name that the peer opens, as `loop.create_server()` does with sockets.

@@ -58,6 +58,7 @@ class ChannelTransport(transports._FlowControlMixin):
         super().__init__(extra, session.loop)
         peer = session.engine.peer
         assert peer is not None  # there are no channels before the handshake
+        self._session = session
         self._channel = channel
         self._piece = min(PIECE, peer.max_message)
         self._waiting: deque[bytes | memoryview] = deque()
@@ -132,7 +133,7 @@ class ChannelTransport(transports._FlowControlMixin):
             self._flush()
         elif not self._flush_due and not self._receiver.calling:
             self._flush_due = True
-            self._loop.call_soon(self._flush_joined)
+            self._session._write_soon(self)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the channel has not taken yet."""
@@ -349,12 +350,11 @@ class Receiver(ChannelListener):
         self.transport._ended(exc)
 
 
-def as_os_error(error: Exception) -> ConnectionError:
+def as_os_error(error: Exception, *, refused: bool = False) -> ConnectionError:
     """What code that was written for sockets expects in place of the library's error, which is its cause."""
-    if isinstance(error, ChannelRefused):
-        told: ConnectionError = ConnectionRefusedError(errno.ECONNREFUSED, str(error))
-    else:
-        told = ConnectionResetError(errno.ECONNRESET, str(error))
+    told: ConnectionError = ConnectionResetError(errno.ECONNRESET, str(error))
+    if refused or isinstance(error, ChannelRefused):
+        told = ConnectionRefusedError(errno.ECONNREFUSED, str(error))
     told.__cause__ = error
     return told
 

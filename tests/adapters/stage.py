@@ -6,11 +6,15 @@ import itertools
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from support.basics import until
 
+import muxtcp
 from muxtcp import Session
+from muxtcp.forward import AllowList, Gateway
 from muxtcp.testing import pair
 
 Call = tuple[Any, ...]
@@ -214,3 +218,12 @@ async def stage(name: str) -> AsyncIterator[Stage]:
     else:
         async with pair() as sessions:
             yield ChannelStage(sessions)
+
+
+@contextlib.asynccontextmanager
+async def behind_a_gateway(path: Path, *, resume: float | None = None) -> AsyncIterator[Session]:
+    """A session with a gateway that may connect to this Unix socket."""
+    serve = partial(muxtcp.serve, host="127.0.0.1", port=0)
+    async with Gateway(serve, AllowList.of([str(path)])) as gateway:
+        async with muxtcp.connect(gateway.addresses[0], resume=resume) as session:
+            yield session

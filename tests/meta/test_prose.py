@@ -51,11 +51,11 @@ def runs_as_printed(code: str, expected: str, folder: Path) -> None:
 
 
 def test_the_pages_have_examples_that_print() -> None:
-    assert (len(listings("README.md")), len(listings("docs/SECURITY.md"))) == (1, 2)
+    assert [len(listings(page)) for page in ("README.md", "docs/SECURITY.md", "docs/adapters.md")] == [1, 2, 2]
 
 
-@pytest.mark.parametrize(("code", "expected"), listings("README.md"))
-def test_readme_code_runs_as_printed(code: str, expected: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("code", "expected"), listings("README.md") + listings("docs/adapters.md"))
+def test_code_runs_as_printed(code: str, expected: str, tmp_path: Path) -> None:
     runs_as_printed(code, expected, tmp_path)
 
 
