@@ -21,13 +21,16 @@ from .server import serve
 from .views import Display, Lines, report
 
 PORT = 7777
+WEB_PORT = 8080
 DOWNTIME = 0.5  # seconds that a killed server stays away: long enough to be seen
+PAGE_DOWNTIME = 2.0  # the same on a page, where it was killed by hand
 
 EXAMPLES = f"""
 examples:
   python -m muxtcp.demo                             server and client, until Ctrl-C
   python -m muxtcp.demo --kill-every 5              kill the server every 5 s, and watch the channels go on
   python -m muxtcp.demo --break-every 3             cut the connection every 3 s: nothing is lost
+  python -m muxtcp.demo --web                       the same as a page in a browser, with buttons to break things
   python -m muxtcp.demo --seconds 20 --json         no questions asked; a summary for a program
   python -m muxtcp.demo server --host 0.0.0.0       one machine ...
   python -m muxtcp.demo client --host 192.0.2.7     ... and another
@@ -67,12 +70,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=_seconds, metavar="N", help="end after N seconds; default: at Ctrl-C")
     add("--kill-every", type=_seconds, metavar="N", help="kill the server every N seconds and start it again")
     add("--break-every", type=_seconds, metavar="N", help="cut the TCP connection every N seconds; the session goes on")
+    add("--web", action="store_true", help="serve a page, too, that shows the feeds and can kill the server")
+    add("--web-port", type=_port, default=WEB_PORT, metavar="PORT", help="of the page (default %(default)s)")
     add("--json", action="store_true", help="a summary as one line of JSON on stdout; the rest goes to stderr")
     add("--plain", action="store_true", help="plain lines, also on a terminal")
     add("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.kill_every and options.role:
         parser.error(f"--kill-every needs both sides in one command; a {options.role} alone has no server to kill")
+    if options.web and (options.role == "client" or options.kill_every):
+        parser.error(
+            "--web is the server's, and its page has a button that kills it: it goes with no client, no --kill-every"
+        )
+    if options.web and find_spec("websockets") is None:
+        parser.error("--web needs the extra web: pip install 'muxtcp[web]'")
     if options.break_every and options.role == "server":
         parser.error("--break-every is the client's; a server alone cuts nothing")
     if options.json and options.role == "server":
@@ -145,7 +156,7 @@ async def _serve(options: argparse.Namespace) -> None:
     if options.until_stdin_ends:
         # Nothing is ever written to it, so that it can only be read when the parent is gone.
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, 1)
-    await _within(options.seconds, serve(options.host, options.port))
+    await _within(options.seconds, serve(options.host, options.port, options.web_port if options.web else None))
 
 
 async def _watch(options: argparse.Namespace, board: Board) -> None:
@@ -155,10 +166,13 @@ async def _watch(options: argparse.Namespace, board: Board) -> None:
             options.seconds, _show(board, display), follow(board, options.host, options.port, options.break_every)
         )
         return
-    async with ServerProcess(options.host, options.port) as server:
+    async with ServerProcess(options.host, options.port, options.web_port if options.web else None) as server:
         work = [_show(board, display), follow(board, server.host, server.port, options.break_every)]
         if options.kill_every:
             work.append(_keep_killing(server, options.kill_every))
+        if options.web:
+            print(f"the page is at http://{server.host}:{server.web_port}/", file=sys.stderr, flush=True)
+            work.append(_keep_alive(server))
         await _within(options.seconds, *work)
 
 
@@ -192,6 +206,14 @@ async def _keep_killing(server: ServerProcess, every: float) -> None:
         await asyncio.sleep(due - loop.time())
         await server.kill()
         await asyncio.sleep(DOWNTIME)
+        await server.start()
+
+
+async def _keep_alive(server: ServerProcess) -> None:
+    """Start the server again whenever the page has killed it."""
+    while True:
+        await server.wait()
+        await asyncio.sleep(PAGE_DOWNTIME)
         await server.start()
 
 

@@ -15,9 +15,10 @@ class ServerFailed(Exception):
 class ServerProcess:
     """`python -m muxtcp.demo server` in a child process, for the length of an `async with` block."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, web_port: int | None = None) -> None:
         self.host = host
         self.port = port  # 0 until the first start has found a free one
+        self.web_port = web_port  # the same; None: no page
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> "ServerProcess":
@@ -43,6 +44,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "muxtcp.demo", "server", "--host", self.host, "--port", str(self.port)]
         self._process = await asyncio.create_subprocess_exec(
             *command,
+            *([] if self.web_port is None else ["--web", "--web-port", str(self.web_port)]),
             "--until-stdin-ends",  # so that it ends even if this process is killed
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -56,7 +58,15 @@ class ServerProcess:
             raise TimeoutError(f"the server process did not listen within {START:g} s") from None
         if not line:
             raise ServerFailed(f"the server ended with exit code {await self._process.wait()}")
-        self.port = int(line.split()[2].rpartition(b":")[2])
+        addresses = line.split()[2:]
+        self.port = int(addresses[0].rpartition(b":")[2])
+        if self.web_port is not None:
+            self.web_port = int(addresses[-1].rstrip(b"/").rpartition(b":")[2])
+
+    async def wait(self) -> None:
+        """Wait until the process has ended."""
+        assert self._process is not None
+        await self._process.wait()
 
     async def kill(self) -> None:
         """SIGKILL: no goodbye, as in a crash."""

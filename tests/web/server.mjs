@@ -49,7 +49,11 @@ export async function serve(options, host = "127.0.0.1", port = 0) {
   const server = new Server({ ...configured(rest), resume, psk, onSession });
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => new Reception(server, socket));
   await new Promise((resolve, reject) => listener.once("error", reject).listen(port, host, resolve));
-  return { port: listener.address().port, close: () => listener.close() };
+  const close = () => {
+    listener.close();
+    for (const { session } of server.kept.values()) session.abort("the server is shutting down");
+  };
+  return { port: listener.address().port, close };
 }
 
 class Server {

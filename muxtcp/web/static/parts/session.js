@@ -258,6 +258,7 @@ export class Session {
     this.#detach();
     transport.end();
     const timer = setTimeout(() => transport.abort(), CLOSE_TIMEOUT * 1000);
+    timer.unref?.();
     transport.onEnd = () => clearTimeout(timer);
   }
 
@@ -277,7 +278,8 @@ export class Session {
     const asked = this.#engine.unanswered(now());
     if (!asked) this.#engine.ping(now());
     // A timer that comes late says that it was us who did not look: what has arrived meanwhile is read first.
-    if (asked < keepaliveTimeout || late > 1) return this.#watchAfter(Math.max(keepaliveTimeout - asked, 1));
+    if (late > 1) return this.#watchAfter(1);
+    if (asked < keepaliveTimeout) return this.#watchAfter(keepaliveTimeout - asked);
     const transport = this.#transport;
     this.#detach();
     transport.abort();
