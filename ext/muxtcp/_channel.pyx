@@ -21,7 +21,7 @@ from ._instant cimport DONE
 from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
 )
-from ._table cimport OURS, WANTS_WRITE
+from ._table cimport KEPT, OURS, WANTS_WRITE
 
 cdef object logger = Sparing("muxtcp")
 
@@ -75,6 +75,7 @@ cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, code
     channel.traceparent = traceparent
     channel.finished = mode == ("w" if state.flags & OURS else "r")
     state.owner = <PyObject *>channel
+    state.flags |= KEPT
     Py_INCREF(channel)
     return channel
 
@@ -411,9 +412,8 @@ cdef class Channel(Inbox):
     cdef int let_go(self) except -1:
         """Leave the rest to the engine: our half ends in good order, what still comes is turned away."""
         cdef channel_t *state = self.state
-        cdef bint kept = state.owner != NULL
+        cdef bint kept = state.flags & KEPT != 0
         self.state = NULL
-        state.owner = NULL
         self.engine.release_channel(state)
         if self.host.failure is None:
             self.host.output_ready()

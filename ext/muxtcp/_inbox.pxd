@@ -45,4 +45,5 @@ cdef class Inbox:
     cdef int wake_all(self) except -1
     cdef int push(self, bytes message) except -1
     cdef bytes pop(self)
+    cdef int disown(self, failure) except -1
     cdef int clear(self) except -1

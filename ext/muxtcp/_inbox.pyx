@@ -309,6 +309,12 @@ cdef class Inbox:
         return message
 
     @cython.final
+    cdef int disown(self, failure) except -1:
+        """In the child of a fork: what came is the parent's, and an end would say that this process has read it all."""
+        self.failure, self.finished = failure, False
+        return self.clear()
+
+    @cython.final
     cdef int clear(self) except -1:
         while self.count:
             self.pop()

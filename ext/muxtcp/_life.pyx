@@ -16,7 +16,7 @@ from ._flow cimport MAX_LIMIT_BITS, MESSAGE_COST, budget_grow, consume, grant_du
 from ._handshake cimport encode_parameters
 from ._output cimport ACK_SLOT, BLOCKED_SLOT, CHANNELS_SLOT, CREDIT_SLOT, GOAWAY_SLOT, PARTED, PING_SLOT, PONG_SLOT
 from ._table cimport (
-    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
+    CLOSED, CREDIT_DIRT, FINISH_DIRT, ILLEGAL, IN_TABLE, KEPT, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, OURS, RELEASED, REMOTE_FINISHED,
     RESET_DIRT, R_RESET, SERVED, S_FINISH, S_RESET, WANTS_FINISH, WANTS_RESET, after, channel_new, cost_of, table_add, table_find,
     table_remove,
 )
@@ -250,7 +250,7 @@ cdef class Life(Output):
     cdef void finish_written(self, channel_t *channel) noexcept nogil:
         channel.flags &= ~<int>WANTS_FINISH
         self.step(channel, S_FINISH)
-        if channel.state == CLOSED and channel.owner != NULL:
+        if channel.state == CLOSED and channel.flags & KEPT:
             self.tell(channel)
         if channel.flags & WANTS_RESET:
             channel.flags &= ~<int>WANTS_RESET
@@ -315,7 +315,7 @@ cdef class Life(Output):
         """Nobody looks at the channel any more. Its half is finished in good order; what was not read, or still comes, is refused."""
         cdef uint64_t unread = channel.incoming.received - channel.incoming.consumed
         channel.owner = NULL
-        channel.flags |= RELEASED
+        channel.flags = channel.flags & ~<int>KEPT | RELEASED
         if channel.state == CLOSED:
             self.return_slot(channel)
             return

@@ -21,7 +21,7 @@ cdef enum EventKind:                # the fields that each fills are said beside
     RESUMPTION_EVENT = 13
     ACKED_EVENT = 14
     BROKEN_EVENT = 15
-    ENDED_EVENT = 16                # the channel has an owner, and both of its halves are over by our own FINISH
+    ENDED_EVENT = 16                # the channel is KEPT, and both of its halves are over by our own FINISH
 
 cdef struct event_t:                # owned by the caller; what it points to is borrowed until the next call
     int kind

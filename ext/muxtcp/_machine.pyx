@@ -21,7 +21,7 @@ from ._life cimport (
 from ._output cimport PARTED, PONG_SLOT
 from ._slack cimport allow, forbid
 from ._table cimport (
-    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT,
+    AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, KEPT, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT,
     R_DATA, R_FINISH, R_RESET, WANTS_WRITE, after, channel_new, cost_of, table_add,
 )
 from ._wire cimport MAX_VARINT_BYTES, PREFACE as PREFACE_BYTES, PREFACE_SIZE, read_varint, stranger, text_valid
@@ -200,7 +200,7 @@ cdef class Machine(Life):
             channel.flags &= ~<int>WANTS_WRITE
             event.kind = WRITABLE_EVENT
             event.channel = channel
-        elif channel.state == CLOSED and channel.owner != NULL:
+        elif channel.state == CLOSED and channel.flags & KEPT:
             event.kind = ENDED_EVENT
             event.channel = channel
         else:

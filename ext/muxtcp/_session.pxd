@@ -56,4 +56,5 @@ cdef class SessionCore(ChannelHost):
     cdef int detach(self, Channel channel) except -1
     cdef int set_timer(self) except -1
     cdef list attached(self)
+    cdef list shown(self)
     cdef object reason_of_end(self, event_t *event)

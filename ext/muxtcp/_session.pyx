@@ -33,7 +33,7 @@ from ._handshake cimport decode_open, encode_open, encode_pairs
 from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
 from ._output cimport BLOCK, CONGESTED, GIVING_WAY, PARTED, PING_SLOT
-from ._table cimport CLOSED, OURS, SERVED, channel_t
+from ._table cimport CLOSED, KEPT, OURS, SERVED, channel_t
 from ._wakeup cimport Wakeup
 
 cdef object logger = Sparing("muxtcp")
@@ -465,7 +465,11 @@ cdef class SessionCore(ChannelHost):
         return self.attached()
 
     cdef list attached(self):
-        """The channels that the engine keeps alive."""
+        """Those that the engine keeps alive."""
+        return [channel for channel in self.shown() if (<Channel>channel).state.flags & KEPT]
+
+    cdef list shown(self):
+        """The channels that somebody has, also those that have ended."""
         cdef size_t index
         cdef channel_t *state
         cdef list channels = []
@@ -477,8 +481,8 @@ cdef class SessionCore(ChannelHost):
 
     cdef int detach(self, Channel channel) except -1:
         """The engine will not report of the channel again: from here on only its users keep it alive."""
-        if channel.state != NULL and channel.state.owner != NULL:
-            channel.state.owner = NULL
+        if channel.state != NULL and channel.state.flags & KEPT:
+            channel.state.flags &= ~<int>KEPT
             Py_DECREF(channel)
         return 0
 
@@ -634,9 +638,8 @@ cdef class SessionCore(ChannelHost):
         self._leave_connection()
         self.engine.end_session(Code.TIMEOUT, BY_STREAM, SAY_NOTHING)
         self.failure = SessionLost(cause=f"this process ({getpid()}) is a fork, and its parent has the session")
-        for channel in self.attached():
-            (<Channel>channel).failure = self.failure
-            (<Channel>channel).clear()
+        for channel in self.shown():
+            (<Channel>channel).disown(self.failure)
             self.detach(channel)
         self.engine.forget()
 

@@ -40,6 +40,7 @@ cdef enum Flag:
     IN_MEMORY_LINE = 512            # waits for room in the session's queue
     IN_TABLE = 1024                 # may be found by its id
     SERVED = 2048                   # a handler runs for it, and holds its slot
+    KEPT = 4096                     # its owner is told of what happens, and kept alive for that
 
 cdef enum Dirt:                     # control frames owed, coalesced: at most one of each
     CREDIT_DIRT = 1
@@ -56,7 +57,7 @@ cdef struct message_t:              # a message accepted for sending, not yet wr
 
 cdef struct channel_t:
     uint64_t id
-    void *owner                     # the Channel that shows it to the user, borrowed
+    void *owner                     # the Channel that shows it to the user; counted while KEPT
     channel_t *next_ready
     channel_t *next_dirty
     channel_t *next_writable

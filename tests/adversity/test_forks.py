@@ -18,8 +18,21 @@ class Leaves(Exception):
     pass
 
 async def echo(channel):
+    if channel.name == "brief":
+        await channel.send(b"all")
+        return
     async for message in channel:
         await channel.send(message)
+
+async def with_unread(session):
+    # One that only the server has ended, and one that both have: what they have to say is here.
+    brief, ended = await session.open("brief"), await session.open("echo")
+    await ended.send(b"all")
+    await ended.send_eof()
+    while ended in session.channels:
+        await session.ping()
+    assert brief.stats().unread == ended.stats().unread == 1
+    return brief, ended
 
 def fails(use, *, loudly=True):
     try:
@@ -45,6 +58,8 @@ async def main():
             await channel.send(b"before")
             assert await channel.recv() == b"before"
             await other.ping()
+            global brief, ended
+            brief, ended = await with_unread(session)
             told = []
             session.on_close.append(told.append)
             reading, writing = os.pipe()
@@ -66,6 +81,7 @@ async def main():
                 assert await asyncio.wait_for(channel.recv(), 10) == b"after"
             async with muxtcp.connect(address) as third:
                 assert await third.request("echo", b"new") == b"new"
+            assert await brief.recv() == await ended.recv() == b"all"
             assert not (session.closed or other.closed)
             assert session.stats()["resumptions"] == 0
         print(said.decode(), os.waitstatus_to_exitcode(status))
@@ -87,6 +103,10 @@ fails(lambda: session.open("x")); fails(lambda: session.request("x", b"x")); fai
 for each in list(server.sessions) or [session]:
     fails(lambda: each.open("x"))
 assert session.closed and channel.closed and session.forked
+for each in (brief, ended):
+    for _ in range(2):
+        fails(each.recv); fails(each.recv_nowait); fails(lambda: anext(each)); fails(lambda: anext(each.batches()))
+    assert each.stats().unread == 0
 fails(lambda: channel.reset(), loudly=False); fails(lambda: channel.close(), loudly=False)
 fails(lambda: session.close(), loudly=False); fails(lambda: session.drain(), loudly=False); session.abort()
 fails(lambda: server.parking.stop(), loudly=False)
