@@ -11,7 +11,7 @@ Example:
 from muxtcp.attempt import worth_retrying
 from muxtcp.authentication import Credentials, same_secret
 from muxtcp.backoff import constant, exponential, fibonacci
-from muxtcp.client import Connector, State, StateInfo, connect
+from muxtcp.client import Connector, connect
 from muxtcp.config import Config
 from muxtcp.errors import (
     ChannelClosed,
@@ -34,6 +34,7 @@ from muxtcp.errors import (
 from muxtcp.runner import run
 from muxtcp.server import Server, serve
 from muxtcp.session import Channel, ChannelListener, MemoryBudget, Priority, Session, process_budget
+from muxtcp.states import State, StateInfo
 from muxtcp.streams import ChannelServer, as_stream
 from muxtcp.transport import ChannelTransport, as_transport
 

@@ -7,7 +7,6 @@ import socket
 import ssl as tls
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from enum import StrEnum
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -17,12 +16,13 @@ from muxtcp.authentication import AuthSource, Secret, Token
 from muxtcp.backoff import Backoff, exponential, stay_away
 from muxtcp.codecs import Codec, resolve
 from muxtcp.config import Config
-from muxtcp.errors import HandshakeError, MuxError, ReconnectFailed, SessionLost
+from muxtcp.errors import HandshakeError, MuxError, ReconnectFailed
 from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.lasting import Lasting
 from muxtcp.resumption import Failed, Why, check_key
 from muxtcp.session import Handler, MemoryBudget, Session, process_budget
 from muxtcp.sockets import Address
+from muxtcp.states import NOTHING_MORE, OnState, State, StateInfo
 from muxtcp.tls import StandIn, client_context
 
 logger = logging.getLogger(__name__)
@@ -33,31 +33,6 @@ LONGEST_WISH = 86_400.0  # seconds; what a server grants is its own business
 LAST_DELAY = 0.05  # seconds between the last attempts to resume, when the time that was granted is nearly over
 
 
-class State(StrEnum):
-    """Where a connector is. `on_state` hears of every change."""
-
-    DISCONNECTED = "disconnected"  # no session: none yet, or it ended (cause)
-    CONNECTING = "connecting"  # an attempt is under way (attempt)
-    CONNECTED = "connected"  # a session is up (attempt: how many it took)
-    WAITING = "waiting"  # until the next attempt (attempt: the one that failed, delay, cause)
-    RECONNECTING = "reconnecting"  # the connection broke; the session waits to be carried on over another (cause)
-    RESUMED = "resumed"  # it is (gap, replayed): nothing was lost
-    LOST = "lost"  # it is not (cause: `SessionLost` with what is known of its messages)
-    FAILED = "failed"  # gave up, or the error was not worth another attempt (attempt, cause)
-    STOPPED = "stopped"  # by stop()
-
-
-class StateInfo(NamedTuple):
-    """What `on_state` is told beside the state."""
-
-    attempt: int  # counted from the last healthy session; 0 before the first
-    delay: float | None = None  # seconds until the next attempt
-    cause: BaseException | None = None  # why the session ended or the attempt failed; None for a close from this side
-    gap: float | None = None  # seconds for which the session had no connection
-    replayed: int | None = None  # frames that were sent again
-
-
-OnState = Callable[[State, StateInfo], None]
 Retry = Callable[[Exception], bool]
 
 
@@ -309,7 +284,7 @@ class Connector:
                 if self._stopped:
                     break
                 if not (persistent and self._policy.retry(error)):
-                    self._change(State.FAILED, cause=error)
+                    self._change(State.FAILED, StateInfo(cause=error))
                     raise
                 cause = error
             else:
@@ -326,18 +301,18 @@ class Connector:
         delay = self._next_delay(cause)
         if delay is None:
             failure = self._failure()
-            self._change(State.FAILED, cause=failure)
+            self._change(State.FAILED, StateInfo(cause=failure))
             raise failure from cause
         logger.info("attempt %d begins in %.1f s: %s", self._attempts + 1, delay, cause)
-        await self._wait(delay, State.WAITING, delay=delay, cause=cause)
+        await self._wait(delay, StateInfo(delay=delay, cause=cause))
 
-    async def _wait(self, seconds: float, state: State | None = None, **details: Any) -> None:
+    async def _wait(self, delay: float, told: StateInfo | None = None) -> None:
         self._waiting = True
         try:
             with suppress(TimeoutError):
-                async with self._interruptible(seconds):
-                    if state is not None:
-                        self._change(state, **details)  # in here, so that on_state may cut it short
+                async with self._interruptible(delay):
+                    if told is not None:
+                        self._change(State.WAITING, told)  # in here, so that on_state may cut it short
                     await asyncio.get_running_loop().create_future()
         finally:
             self._waiting = False
@@ -376,30 +351,30 @@ class Connector:
         self._connected_at = asyncio.get_running_loop().time()
         self._change(State.CONNECTED)
         if session.closed:
-            self._ended(session)
+            self._heard(session, session.state, StateInfo(cause=session.exception))
         else:
-            session.on_close.append(self._ended)
+            session.on_state.append(partial(self._heard, session))
             if session.granted:
-                session.on_break, session.on_rejoined = self._broke, self._rejoined
+                session.on_break = self._broke
 
-    def _ended(self, session: Session) -> None:
+    def _heard(self, session: Session, state: State, info: StateInfo) -> None:
+        """A session tells of itself."""
+        if session.closed:
+            self._ended()
+        self._change(state, info)
+
+    def _ended(self) -> None:
         """A session has ended, by whomever."""
         if self._resumption is not None and self._resumption is not asyncio.current_task():
             self._resumption.cancel()
         if asyncio.get_running_loop().time() - self._connected_at >= self._policy.healthy_after:
             self._start_afresh()
-        lost = session.granted and isinstance(session.exception, SessionLost)
-        self._change(State.LOST if lost else State.DISCONNECTED, cause=session.exception)
 
     # Resumption
 
     def _broke(self, session: Lasting) -> None:
-        self._change(State.RECONNECTING, cause=session.broken_by)
         self._resumption = asyncio.get_running_loop().create_task(self._resume(session))
         self._resumption.add_done_callback(partial(self._resumption_ended, session))
-
-    def _rejoined(self, session: Lasting) -> None:
-        self._change(State.RESUMED, gap=session.gap, replayed=session.replayed)
 
     def _resumption_ended(self, session: Lasting, task: asyncio.Task[None]) -> None:
         if self._resumption is task:
@@ -464,13 +439,13 @@ class Connector:
     def _failure(self) -> ReconnectFailed:
         return ReconnectFailed(attempts=self._attempts, elapsed=self._elapsed())
 
-    def _change(self, state: State, **details: Any) -> None:
+    def _change(self, state: State, info: StateInfo = NOTHING_MORE) -> None:
         """Enter a state and tell of it; a callback that fails must not take the connection down."""
         self._state = state
         if self._policy.on_state is None:
             return
         try:
-            self._policy.on_state(state, StateInfo(self._attempts, **details))
+            self._policy.on_state(state, info._replace(attempt=self._attempts))
         except BaseException as error:
             loop = asyncio.get_running_loop()
             callback_failed(loop, sparing, error, "on_state failed for state %r", state.value)

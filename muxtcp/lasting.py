@@ -18,7 +18,11 @@ from muxtcp.authentication import Certificate, certificate_identity
 from muxtcp.codecs import Codec
 from muxtcp.config import Config
 from muxtcp.errors import Code, HandshakeError, SessionClosed, SessionLost, raised_again
+from muxtcp.isolation import Sparing, callback_failed
 from muxtcp.resumption import RESUME, RESUME_CONFIRM, RESUME_FAILED, Failed, Guest, Host, Malformed, Ticket, Why
+from muxtcp.states import OnState, State, StateInfo
+
+logger = Sparing(__name__)
 
 
 class Lot(Protocol):
@@ -49,6 +53,9 @@ class Lasting(SessionCore):
         granted: seconds for which the server keeps the session after a break; 0.0: it ends with its connection.
         on_break: called with the session when it has lost its connection. Without one it is lost with it.
         on_rejoined: called with the session when it has a connection again.
+        on_state: called with each `State` of the session and its `StateInfo`: CONNECTED, then RECONNECTING and RESUMED
+            at each break that it survives, and at its end LOST, when it did not survive one, or DISCONNECTED. They must
+            not block; what they raise is logged.
         handed_over: whether this session gave its connection to the one that it was made to carry on.
         refusal: why that failed, if it did.
         broken_at: when the connection broke, by `clock`; None while there is one.
@@ -81,6 +88,7 @@ class Lasting(SessionCore):
         self.granted = 0.0
         self.on_break: Callable[[Lasting], None] | None = None
         self.on_rejoined: Callable[[Lasting], None] | None = None
+        self.on_state: list[OnState] = []
         self.handed_over = False
         self.broken_at: float | None = None
         self.broken_by: SessionLost | None = None
@@ -152,6 +160,7 @@ class Lasting(SessionCore):
             return
         self.broken_at, self.broken_by = self.clock(), cause
         if self.on_break is not None:
+            self._tell(StateInfo(cause=cause))
             self.on_break(self)
         elif cause is not None:
             self._give_up(cause.cause)
@@ -167,11 +176,33 @@ class Lasting(SessionCore):
         self.gap = self.clock() - self.broken_at
         self.broken_at = None
         self.resumptions += 1
-        self.replayed = self._take_connection(transport, rest, frames)
+        self.replayed = self._take_connection(transport, frames)
         self._replayed_in_all += self.replayed
         self._take_names()
         if self.on_rejoined is not None:
             self.on_rejoined(self)
+        self._tell(StateInfo(gap=self.gap, replayed=self.replayed))
+        self._go_on(rest)  # at last: it may bring the next break, or the end
+
+    @property
+    def state(self) -> State:
+        """Where the session is: CONNECTING, CONNECTED, RECONNECTING, RESUMED, LOST or DISCONNECTED."""
+        if self.exception is not None:
+            return State.LOST if self.granted and isinstance(self.exception, SessionLost) else State.DISCONNECTED
+        if not self._up.done():
+            return State.CONNECTING
+        if self.broken_at is not None:
+            return State.RECONNECTING
+        return State.RESUMED if self.resumptions else State.CONNECTED
+
+    def _tell(self, info: StateInfo) -> None:
+        """The state has changed."""
+        state = self.state
+        for callback in list(self.on_state):
+            try:
+                callback(state, info)
+            except BaseException as error:
+                callback_failed(self.loop, logger, error, "a callback in on_state failed for state %r", state.value)
 
     def _resumption_stats(self) -> dict[str, int]:
         held, full = self.engine.replay_log

@@ -20,6 +20,7 @@ from muxtcp.opening import Opening
 from muxtcp.parking import Parking
 from muxtcp.resumption import Guest, new_nonce
 from muxtcp.serving import Handler, served_channel
+from muxtcp.states import NOTHING_MORE, StateInfo
 from muxtcp.streams import close_in_order
 
 __all__ = ["Channel", "ChannelListener", "Handler", "MemoryBudget", "Mode", "Priority", "Session", "process_budget"]
@@ -214,6 +215,7 @@ class Session(Adapters):
         self.engine.ping(self.loop.time())  # so that the round trip is known from the start
         if not self._up.done():
             self._up.set_result(None)
+            self._tell(NOTHING_MORE)
 
     # Channels
 
@@ -449,6 +451,8 @@ class Session(Adapters):
             if not waiter.done():
                 waiter.set_exception(error)
         super()._on_ended(channels)
+        self._tell(StateInfo(cause=error))
+        self.on_state.clear()
         callbacks, self.on_close = self.on_close, []  # they hold whom they tell, who may hold the session
         for callback in callbacks:
             try:

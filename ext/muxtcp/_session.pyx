@@ -612,19 +612,21 @@ cdef class SessionCore(ChannelHost):
             transport.set_protocol(Nobody())
         return transport
 
-    def _take_connection(self, transport, bytes rest, frames):
-        """Go on over another connection. Returns how many frames are sent again."""
+    def _take_connection(self, transport, frames):
+        """There is another connection. Returns how many frames are sent again."""
         self.transport = transport
         self.write_one, self.write_many = transport.write, writelines(transport)
         self.turn = self._turn
         self.begin_share()
         self.connection_error = None
-        again = self.engine.rejoin(frames, self.clock())
+        return self.engine.rejoin(frames, self.clock())
+
+    def _go_on(self, bytes rest):
+        """Write and read over it."""
         self.flush()
         self.engine.receive_data(rest, self.clock())
         self.deliver()
         self.set_timer()
-        return again
 
     def _give_up(self, cause, known=None):
         """There will be no other connection."""

@@ -15,7 +15,8 @@ FORBIDDEN = {"asyncio", "socket", "time", "random", "logging", "os", "threading"
 
 # A file of the package may import those of a lower rank: leaves import nothing of ours, and nothing imports __init__.
 RANKS = [
-    {"errors", "config", "backoff", "codecs", "forks", "gate", "sockets", "tls", "authentication", "runner", "threads"},
+    {"errors", "config", "backoff", "codecs", "states", "forks", "gate", "sockets", "tls", "authentication", "runner"}
+    | {"threads"},
     {"isolation", "opening", "resumption"},
     {"lasting", "transport"},
     {"parking", "serving", "streams"},

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from muxtcp.backoff import LONGEST_STAY
-from muxtcp.client import Connector, Policy, State, StateInfo, connect, worth_retrying
+from muxtcp.client import Connector, Policy, connect, worth_retrying
 from muxtcp.errors import Code, HandshakeError, ReconnectFailed, RemoteProtocolError, SessionClosed, SessionLost
 from muxtcp.resumption import Failed, Why
+from muxtcp.states import State, StateInfo
 
 REFUSED = ConnectionRefusedError(111, "cannot connect to h:1: Connection refused")
 
@@ -23,7 +24,11 @@ class FakeSession:
     closed: bool = False
     granted: float = 0.0
     exception: Exception | None = None
-    on_close: list[Any] = field(default_factory=list)
+    on_state: list[Any] = field(default_factory=list)
+
+    @property
+    def state(self) -> State:
+        return State.LOST if self.granted and isinstance(self.exception, SessionLost) else State.DISCONNECTED
 
     async def close(self) -> None:
         await asyncio.sleep(0)
@@ -32,8 +37,11 @@ class FakeSession:
 
     def end(self, why: Exception) -> None:
         self.closed, self.exception = True, why
-        for callback in self.on_close:
-            callback(self)
+        self.tell(self.state, StateInfo(cause=why))
+
+    def tell(self, state: State, info: StateInfo) -> None:
+        for callback in self.on_state:
+            callback(state, info)
 
 
 class Rig:
@@ -64,7 +72,7 @@ class Rig:
                 if resumption:
                     carried_on = resumption["guest_of"]
                     carried_on.connected = True
-                    carried_on.on_rejoined(carried_on)
+                    carried_on.tell(State.RESUMED, StateInfo(gap=0.25, replayed=7))
                 return session
 
     @property
@@ -116,13 +124,10 @@ class LastingSession(FakeSession):
     """One that survives a break."""
 
     granted: float = 30.0
-    gap: float = 0.25
-    replayed: int = 7
     refusal: Failed | None = None
     broken_at: float | None = None
     broken_by: SessionLost | None = None
     on_break: Any = None
-    on_rejoined: Any = None
     connected: bool = True
 
     @property
@@ -138,6 +143,7 @@ class LastingSession(FakeSession):
     def breaks(self) -> None:
         self.connected = False
         self.broken_at, self.broken_by = self.clock(), SessionLost(cause="cut")
+        self.tell(State.RECONNECTING, StateInfo(cause=self.broken_by))
         self.on_break(self)
 
     def _give_up(self, cause: str, known: int | None) -> None:
