@@ -8,6 +8,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from muxtcp import Channel, ChannelListener, MuxError
@@ -36,8 +37,8 @@ class LocalReset(ConnectionError):
     """The connection on this side ended without its FIN."""
 
 
-class LocalEnd(asyncio.BufferedProtocol):
-    """The asyncio protocol of a carried connection's socket.
+class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
+    """The asyncio protocol of a carried connection's socket, and the listener of the channel that carries it.
 
     It reads next to nothing before `carry()`, which is called once, with a channel.
 
@@ -53,16 +54,16 @@ class LocalEnd(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
         self._buffer = buffer
         self._arrived = arrived
-        self._early = early
-        self._early_eof = False
         self._channel: Channel | None = None
-        self._error: Exception | None = None  # why this side ended
+        self._unsent = early  # what the channel does not take yet; while there is any, nothing is read
+        self._said_eof = False  # the socket has; it may be ahead of the channel
+        self._halves = 2  # that go on
+        self._error: Exception | None = None  # why the socket ended
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._gone: asyncio.Future[None] = loop.create_future()
-        self._all_sent: asyncio.Future[None] = loop.create_future()  # to the channel, FINISH included
-        self._room: asyncio.Future[None] | None = None  # while the socket takes no more
-        self._sender: asyncio.Task[None] | None = None  # of what the channel did not take at once
+        self._over: asyncio.Future[None] = loop.create_future()  # both halves are, or the channel is
+        self._gone: asyncio.Future[None] = loop.create_future()  # the socket is closed
+        self._finishing: asyncio.Task[None] | None = None
 
     async def carry(self, channel: Channel) -> Exception | None:
         """Move bytes both ways until both sides have ended, or one is reset; then the other is, too.
@@ -74,19 +75,9 @@ class LocalEnd(asyncio.BufferedProtocol):
         try:
             if self.transport.is_closing():
                 return LocalReset("it was given up before it was carried")
-            if self._early:
-                await channel.send(self._early)
-            if self._early_eof:
-                await self._send_eof(channel)
-            else:
-                self.transport.resume_reading()
-            async for batch in channel.batches():
-                self._write(batch)
-                if self._room is not None:
-                    await self._room
-            self._write_eof()
-            channel.listen(_Watch(self._all_sent))  # a reset is still to be heard of
-            await self._all_sent
+            channel.listen(self)
+            self._go_on_reading()
+            await self._over
             await channel.close()
             reset_when_closed(self.transport.get_extra_info("socket"), False)
             self.transport.close()
@@ -96,9 +87,7 @@ class LocalEnd(asyncio.BufferedProtocol):
         finally:
             self.reset()
             await channel.reset(Fault.RESET)
-            if self._sender is not None:
-                self._sender.cancel()
-            self._all_sent.cancel()
+            self._over.cancel()
         return self._error
 
     def reset(self) -> None:
@@ -107,27 +96,39 @@ class LocalEnd(asyncio.BufferedProtocol):
             reset_when_closed(self.transport.get_extra_info("socket"))
             self.transport.abort()
 
+    def _half_is_over(self) -> None:
+        self._halves -= 1
+        if not self._halves and not self._over.done():
+            self._over.set_result(None)
+
     # From the channel to the socket
 
-    def _write(self, batch: list[bytes]) -> None:
-        if self.transport.is_closing():  # the channel is being told
-            return
-        self.traffic.inward += sum(map(len, batch))
-        self.transport.write(batch[0] if len(batch) == 1 else b"".join(batch))
+    def on_message(self, channel: Channel, view: memoryview) -> None:
+        """Some of what the other side's socket said."""
+        if not self.transport.is_closing():  # else the channel is being told
+            self.traffic.inward += len(view)
+            self.transport.write(bytes(view))
 
-    def _write_eof(self) -> None:
+    def on_eof(self, channel: Channel) -> None:
+        """The FIN of the other side's."""
         if not self.transport.is_closing():
             self.transport.write_eof()
+        self._half_is_over()
+
+    def on_closed(self, channel: Channel, exc: Exception | None) -> None:
+        """The channel is over, in good order or not."""
+        if exc is not None and not self._over.done():
+            self._over.set_exception(exc)
 
     def pause_writing(self) -> None:
-        """The socket takes no more."""
-        self._room = self._loop.create_future()
+        """The socket takes no more: the rest stays in the channel, with its credit."""
+        if self._channel is not None:
+            self._channel.listen(self, paused=True)
 
     def resume_writing(self) -> None:
         """It does again."""
-        assert self._room is not None
-        self._room.set_result(None)
-        self._room = None
+        if self._channel is not None and not self._over.done():
+            self._channel.listen(self)
 
     # From the socket to the channel
 
@@ -139,48 +140,46 @@ class LocalEnd(asyncio.BufferedProtocol):
         """So many bytes have come."""
         data = bytes(self._buffer[:nbytes])
         self.traffic.outward += nbytes
-        if self._channel is None:  # uvloop does not heed a pause in connection_made()
+        if self._channel is None or not self._taken(self._channel, data):
+            self._unsent += data  # it was empty, unless uvloop has not heeded the pause in connection_made()
             self.transport.pause_reading()
-            self._early += data
-            return
-        try:
-            if self._channel.send_nowait(data):
-                return
-        except MuxError as error:
-            self._stop(error)
-            return
-        self.transport.pause_reading()
-        self._sender = self._loop.create_task(self._send_and_go_on(self._channel, data))
 
-    async def _send_and_go_on(self, channel: Channel, data: bytes) -> None:
+    def on_writable(self, channel: Channel) -> None:
+        """The channel may take what it did not."""
+        self._go_on_reading()
+
+    def _go_on_reading(self) -> None:
+        assert self._channel is not None
+        if self._unsent:
+            if not self._taken(self._channel, self._unsent):
+                return
+            self._unsent = b""
+        if self._said_eof:
+            self._finish()
+        elif not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _taken(self, channel: Channel, data: bytes) -> bool:
         try:
-            await channel.send(data)
-        except MuxError as error:
-            self._stop(error)
-        else:
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+            return channel.send_nowait(data)
+        except MuxError:  # it is over, which on_closed() tells
+            return False
 
     def eof_received(self) -> bool:
         """The FIN has come; the other direction goes on."""
-        if self._channel is None:
-            self._early_eof = True
-        else:
-            self._sender = self._loop.create_task(self._send_eof(self._channel))
+        self._said_eof = True
+        if self._channel is not None and not self._unsent:
+            self._finish()
         return True
 
-    async def _send_eof(self, channel: Channel) -> None:
-        try:
-            await channel.send_eof()
-        except MuxError as error:
-            self._stop(error)
-        else:
-            if not self._all_sent.done():
-                self._all_sent.set_result(None)
+    def _finish(self) -> None:
+        self._finishing = self._loop.create_task(self._send_eof())
 
-    def _stop(self, error: Exception) -> None:
-        """The channel takes nothing any more: whoever waits for the rest need not."""
-        _fail(self._all_sent, error)
+    async def _send_eof(self) -> None:
+        assert self._channel is not None
+        with suppress(MuxError):  # it is over, which on_closed() tells
+            await self._channel.send_eof()
+            self._half_is_over()
 
     # The socket's life
 
@@ -195,29 +194,7 @@ class LocalEnd(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed, or was reset."""
         self._gone.set_result(None)
-        if self._room is not None:
-            self._room.set_result(None)
-            self._room = None
         if exc is not None:
             self._error = LocalReset(f"the connection was reset: {exc}")
             if self._channel is not None:
                 self._channel._reset(Fault.RESET, "the connection was reset")
-
-
-class _Watch(ChannelListener):
-    """Hears of a reset after the peer has sent everything."""
-
-    def __init__(self, all_sent: asyncio.Future[None]) -> None:
-        self._all_sent = all_sent
-
-    def on_closed(self, channel: Channel, exc: Exception | None) -> None:
-        """The channel is over before this side has said everything, or after."""
-        if exc is not None:
-            _fail(self._all_sent, exc)
-
-
-def _fail(waited_for: asyncio.Future[None], error: Exception) -> None:
-    """Whoever waits gets the error; nobody has to."""
-    if not waited_for.done():
-        waited_for.set_exception(error)
-        waited_for.exception()
