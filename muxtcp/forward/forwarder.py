@@ -70,13 +70,11 @@ class Forwarder:
         self.traffic = [*self._local.values(), *(traffic for _, traffic in self._remote.values())]
         self.listening: list[str] = []
         """Where this side listens, in the order of `local`."""
-        self.remote_listening: list[str] = []
-        """Where the gateway does, as it says."""
         self._connector = connect(handler=self._accepted_there, on_state=self._on_state)
         self._open_here: list[Listening] = []
         self._session: Session | None = None
         self._came_up = asyncio.Event()
-        self._asking: list[Channel] = []
+        self._asking: dict[Channel, str] = {}  # where the gateway listens, once it does
 
     async def __aenter__(self) -> "Forwarder":
         """Listen.
@@ -98,6 +96,11 @@ class Forwarder:
         await self.carrier.abort()
         if self._session is not None:
             await self._session.close()
+
+    @property
+    def remote_listening(self) -> list[str]:
+        """Where the gateway listens now, as it says."""
+        return [place for place in self._asking.values() if place]
 
     @property
     def rtt(self) -> float | None:
@@ -128,7 +131,7 @@ class Forwarder:
     async def drain(self, timeout: float) -> None:
         """Accept nothing more, let the connections that are open finish for so many seconds, then end."""
         self._stop_listening()
-        for channel in self._asking:
+        for channel in list(self._asking):
             await channel.close()
         if self.carrier.open:
             logger.info("draining: %s connections have %g s", f"{self.carrier.open:,}", timeout)
@@ -243,16 +246,14 @@ class Forwarder:
         """Ask once, and wait for the end: why it was refused, or None."""
         try:
             async with session.open("listen", meta={"at": str(forwarding.listen), "id": number}) as channel:
-                self._asking.append(channel)
+                self._asking[channel] = ""
                 try:
-                    place = (await channel.recv()).decode()
+                    place = self._asking[channel] = (await channel.recv()).decode()
                     logger.info("the gateway listens on %s for %s", place, forwarding.target)
-                    self.remote_listening.append(place)
                     async for _ in channel:
                         pass
-                    self.remote_listening.remove(place)
                 finally:
-                    self._asking.remove(channel)
+                    del self._asking[channel]
         except (ChannelRefused, ChannelReset) as error:
             return str(Told(error))
         except (ChannelError, SessionClosed, SessionLost) as error:

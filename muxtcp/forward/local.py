@@ -61,7 +61,8 @@ class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
         self._error: Exception | None = None  # why the socket ended
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._over: asyncio.Future[None] = loop.create_future()  # both halves are, or the channel is
+        # Both halves are over (None), or the channel is. Not raised from it: its traceback would close a cycle.
+        self._over: asyncio.Future[Exception | None] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()  # the socket is closed
         self._finishing: asyncio.Task[None] | None = None
 
@@ -77,13 +78,15 @@ class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
                 return LocalReset("it was given up before it was carried")
             channel.listen(self)
             self._go_on_reading()
-            await self._over
+            failure = await self._over
+            if failure is not None:
+                return self._error or failure
             await channel.close()
             reset_when_closed(self.transport.get_extra_info("socket"), False)
             self.transport.close()
             await self._gone
         except (MuxError, OSError) as error:
-            return self._error or error
+            return self._error or error.with_traceback(None)
         finally:
             self.reset()
             await channel.reset(Fault.RESET)
@@ -118,7 +121,7 @@ class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
     def on_closed(self, channel: Channel, exc: Exception | None) -> None:
         """The channel is over, in good order or not."""
         if exc is not None and not self._over.done():
-            self._over.set_exception(exc)
+            self._over.set_result(exc)
 
     def pause_writing(self) -> None:
         """The socket takes no more: the rest stays in the channel, with its credit."""

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -75,20 +75,18 @@ def iperf(port: int, seconds: float) -> dict[str, float]:
     return told
 
 
-def prepared_postgres(folder: Path) -> contextlib.AbstractContextManager[int]:
-    @contextlib.contextmanager
-    def server() -> Iterator[int]:
-        with programs.postgres(folder) as port:
-            said_by(program("pgbench"), "-i", "-q", "-s", "2", "-h", HERE, "-p", str(port), "-U", "postgres", "postgres")
-            yield port
-
-    return server()
+@contextlib.contextmanager
+def prepared_postgres() -> Iterator[int]:
+    """With the tables of pgbench."""
+    with programs.postgres() as port:
+        said_by(program("pgbench"), "-iqs2", "-h", HERE, "-p", str(port), "-U", "postgres", "postgres")
+        yield port
 
 
-CONTESTS: dict[str, tuple[Callable[[Path], contextlib.AbstractContextManager[int]], Measure]] = {
+CONTESTS: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[int]], Measure]] = {
     "pgbench": (prepared_postgres, pgbench),
     "redis": (programs.redis, redis_benchmark),
-    "iperf3": (lambda folder: programs.iperf3(), iperf),
+    "iperf3": (programs.iperf3, iperf),
 }
 
 
@@ -96,7 +94,7 @@ def contest(name: str, folder: Path, rounds: int, seconds: float) -> None:
     """Measure all three ways to one server, in turns; print the table."""
     serve, measure = CONTESTS[name]
     figures: dict[str, dict[str, list[float]]] = {}
-    with serve(folder) as target, programs.sshd(folder) as (server, client):
+    with serve() as target, programs.sshd(folder) as (server, client):
         ways = {
             "direct": partial(programs.direct, target),
             "ssh -L": partial(programs.through_ssh, target, server, client),
@@ -118,15 +116,16 @@ def contest(name: str, folder: Path, rounds: int, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def cut_again_and_again(proxy: ProxyProcess, times: int, every: float) -> Iterator[list[float]]:
-    """Cut the link from a thread; when it was, so far."""
-    cuts: list[float] = []
+def cut_at(proxy: ProxyProcess, marks: Sequence[int], progress: Callable[[], int]) -> Iterator[list[int]]:
+    """Cut the link from a thread whenever the progress is at a mark; at which it was, so far."""
+    cuts: list[int] = []
     stop = threading.Event()
 
     def work() -> None:
-        while len(cuts) < times and not stop.wait(every):
-            proxy.cut(how="rst")
-            cuts.append(time.monotonic())
+        while len(cuts) < len(marks) and not stop.wait(0.002):
+            if progress() >= marks[len(cuts)]:
+                cuts.append(progress())
+                proxy.cut(how="rst")
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -137,15 +136,17 @@ def cut_again_and_again(proxy: ProxyProcess, times: int, every: float) -> Iterat
         thread.join()
 
 
-def cut_transaction(folder: Path, times: int = 3) -> str:
+def cut_transaction(times: int = 3) -> str:
     """A transaction that is in flight while the link is cut commits, whole."""
     gateway = programs.free_port()
-    with programs.postgres(folder) as target, ProxyProcess(gateway) as proxy:
+    with programs.postgres() as target, ProxyProcess(gateway) as proxy:
         with programs.through_us(target, "--resume", via=proxy.port, gateway=gateway) as port:
             psql = partial(said_by, program("psql"), "-h", HERE, "-U", "postgres", "-tAqX", "-v", "ON_ERROR_STOP=1")
-            psql("-p", str(target), "-c", "create table counted (n int)")
-            steps = [f"insert into counted values ({n}); select pg_sleep(0.02);" for n in range(100)]
-            with cut_again_and_again(proxy, times, 0.5) as cuts:
+            psql("-p", str(target), "-c", "create sequence counter; create table counted (n int)")
+            steps = ["insert into counted values (nextval('counter')); select pg_sleep(0.02);"] * 100
+            written = partial(psql, "-p", str(target), "-c", "select last_value from counter")
+            marks = [100 * (n + 1) // (times + 1) for n in range(times)]
+            with cut_at(proxy, marks, lambda: int(written())) as cuts:
                 psql("-p", str(port), "-c", "begin", *(f"-c{step}" for step in steps), "-c", "commit")
             counted = psql("-p", str(target), "-c", "select count(*), count(distinct n) from counted").strip()
     assert (counted, len(cuts)) == ("100|100", times), (counted, len(cuts))
@@ -159,8 +160,9 @@ def cut_copy(folder: Path, size: int = 200_000_000, times: int = 10) -> str:
     began = time.monotonic()
     with programs.sshd(folder) as (server, client), ProxyProcess(gateway) as proxy:
         with programs.through_us(server, "--resume", via=proxy.port, gateway=gateway) as port:
-            with cut_again_and_again(proxy, times, 0.1) as cuts:
-                limit = "-l1600000"  # kbit/s: 200 MB in a second and more, so that all cuts fall into it
+            marks = [size * (n + 1) // (times + 1) for n in range(times)]
+            with cut_at(proxy, marks, lambda: copy.stat().st_size if copy.exists() else 0) as cuts:
+                limit = "-l400000"  # kbit/s: 50 MB in a second, so that no mark is passed while a cut is made
                 said_by(program("scp"), *client, limit, "-P", str(port), source, f"root@{HERE}:{copy}", timeout=300)
     same = hashlib.sha256(source.read_bytes()).digest() == hashlib.sha256(copy.read_bytes()).digest()
     assert (same, len(cuts)) == (True, times), (same, len(cuts))
@@ -183,9 +185,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             contest(name, Path(folder), options.rounds, options.seconds)
     if "cuts" in chosen:
-        for cut in cut_transaction, cut_copy:
-            with tempfile.TemporaryDirectory() as folder:
-                print(cut(Path(folder)), flush=True)
+        print(cut_transaction(), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            print(cut_copy(Path(folder)), flush=True)
     return 0
 
 

@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,29 +100,34 @@ def said_by(*command: str | Path, timeout: float = BOUND, **options: object) -> 
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[int]:
+def postgres() -> Iterator[int]:
     """A server with an empty database "postgres", whose user "postgres" needs no password."""
-    data, port = folder / "postgres", free_port()
-    user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    data.mkdir()
-    if user:
-        for path in (folder, *folder.parents):  # root's temporary folders are root's alone
-            with contextlib.suppress(PermissionError):
-                if not path.stat().st_mode & 0o001:
-                    path.chmod(path.stat().st_mode | 0o011)
-        shutil.chown(data, "postgres", "postgres")
-    said_by(program("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", cwd="/", **user)
-    settings = [f"-cport={port}", f"-clisten_addresses={HERE}", "-cunix_socket_directories=", "-cfsync=off"]
-    with running(program("postgres"), "-D", data, *settings, "-cmax_connections=200", port=port, cwd="/", **user):
+    user: dict[str, object] = {"cwd": "/"}
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() == 0:  # which PostgreSQL refuses to run as
+            shutil.chown(folder, "postgres", "postgres")
+            user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+        data, port = f"{folder}/data", free_port()
+        said_by(program("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", **user)
+        settings = [f"-cport={port}", f"-clisten_addresses={HERE}", "-cunix_socket_directories=", "-cfsync=off"]
+        with running(program("postgres"), "-D", data, *settings, "-cmax_connections=200", port=port, **user):
+            yield port
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[int]:
+    """A server that keeps nothing."""
+    port = free_port()
+    options = ["--bind", HERE, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", "/tmp"]
+    with running(program("redis-server"), *options, port=port):
         yield port
 
 
 @contextlib.contextmanager
-def redis(folder: Path) -> Iterator[int]:
-    """A server that keeps nothing."""
+def web(folder: Path) -> Iterator[int]:
+    """Serves the files of a folder over HTTP."""
     port = free_port()
-    options = ["--bind", HERE, "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    with running(program("redis-server"), *options, port=port):
+    with running(sys.executable, "-m", "http.server", "-b", HERE, "-d", folder, str(port), port=port):
         yield port
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import muxtcp
 from muxtcp.forward import AllowList, Endpoint, Forwarder, Forwarding, Gateway
+from muxtcp.forward.carrier import Carrier
 
 HERE = "127.0.0.1"
 
@@ -47,7 +48,8 @@ async def tunnel(
     if socks:
         forwardings.append(Forwarding(Endpoint.listening("127.0.0.1:0"), None))
     serve = partial(muxtcp.serve, host=HERE, port=0, config=config)
-    async with Gateway(serve, AllowList.of(allow, listen or [])) as gateway:
+    carrier = Carrier(dial_timeout=60.0)  # seconds: a machine may be slow
+    async with Gateway(serve, AllowList.of(allow, listen or []), carrier=carrier) as gateway:
         connect = partial(
             muxtcp.connect,
             via(gateway.addresses[0]),
