@@ -21,6 +21,7 @@ class Adapters(Serving):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._writers: list[ChannelTransport] = []  # have joined what was written in this turn of the loop
+        self._servers: set[ChannelServer] = set()
 
     def _write_soon(self, transport: ChannelTransport) -> None:
         if not self._writers:
@@ -28,11 +29,11 @@ class Adapters(Serving):
         self._writers.append(transport)
 
     def _write_joined(self) -> None:
-        """Send what the transports have joined, all of them in one write: a turn of its own would come a turn later."""
+        """Send what the transports have joined, in one write, instead of in another turn of the loop."""
         writers, self._writers = self._writers, []
         for transport in writers:
             transport._flush_joined()
-        self._turn()
+        self._write_now()
 
     def open(self, name: str, *args: Any, **options: Any) -> Opening:
         """Overridden."""
@@ -91,7 +92,12 @@ class Adapters(Serving):
             async for line in reader:
                 print(line)
         """
-        return as_stream(await self._dial(name, options), limit=limit)
+        channel = await self._dial(name, options)
+        try:
+            return as_stream(channel, limit=limit)
+        except BaseException:
+            await channel.close()
+            raise
 
     async def _dial(self, name: str, options: dict[str, Any]) -> Channel:
         try:
@@ -111,16 +117,25 @@ class Adapters(Serving):
 
         Raises:
             ValueError: another server of the session has this name.
+            ConnectionRefusedError: the session is over. When it ends later, the server is closed.
 
         Example:
             server = await session.create_server(HTTPProtocol, "http")
         """
         if name in self._services:
             raise ValueError(f"this session has a server for channels named {name!r} already")
-        server = ChannelServer(name, self.loop, partial(self._services.pop, name))
-
-        def accept(channel: Channel) -> None:
-            server._accept(protocol_factory, channel)
-
-        self._services[name] = accept
+        if self.exception is not None:
+            raise as_os_error(self.exception, refused=True)
+        server = ChannelServer(name, self.loop, self._forget_server)
+        self._servers.add(server)
+        self._services[name] = partial(server._accept, protocol_factory)
         return server
+
+    def _forget_server(self, server: ChannelServer) -> None:
+        self._servers.remove(server)
+        del self._services[server.name]
+
+    def _on_ended(self, channels: list[Channel]) -> None:
+        super()._on_ended(channels)
+        for server in self._servers.copy():
+            server.close()

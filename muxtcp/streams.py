@@ -81,10 +81,12 @@ class ChannelServer(asyncio.AbstractServer):
         name: of the channels that it serves.
     """
 
-    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
+    def __init__(
+        self, name: str, loop: asyncio.AbstractEventLoop, on_close: Callable[["ChannelServer"], object]
+    ) -> None:
         self.name = name
         self._loop = loop
-        self._stop = stop
+        self._on_close = on_close
         self._serving = True
         self._open = 0  # transports
         self._ended = loop.create_future()
@@ -121,10 +123,10 @@ class ChannelServer(asyncio.AbstractServer):
             self.close()
 
     def close(self) -> None:
-        """Take no new channels of this name; the transports that are open go on."""
+        """Take no new channels of this name; transports that are open go on. The session's end does it, too."""
         if self._serving:
             self._serving = False
-            self._stop()
+            self._on_close(self)
             self._check_end()
 
     async def wait_closed(self) -> None:

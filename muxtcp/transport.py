@@ -176,10 +176,12 @@ class ChannelTransport(transports._FlowControlMixin):
             self._maybe_pause_protocol()
             return
         self._maybe_resume_protocol()
+        if self._size or self._over:  # by what the protocol did
+            return
         if self._closing:
             self._lose(None)
             at_once(self._channel.close())
-        elif self._eof and not self._over:
+        elif self._eof:
             at_once(self._channel.send_eof())
 
     def _next_piece(self) -> bytes:

@@ -230,6 +230,9 @@ cdef class SessionCore(ChannelHost):
         elif self.quiet is not None:
             self._check_quiet()
 
+    def _write_now(self):
+        self.flush()
+
     cdef int flush(self) except -1:
         cdef Engine engine = self.engine
         cdef list segments

@@ -119,6 +119,17 @@ async def close_sends_what_was_written(stage: Stage) -> Any:
 
 
 @case
+async def what_is_written_when_a_closing_transport_resumes_arrives(stage: Stage) -> Any:
+    await stage.join(Recorder(resume=lambda side: side.transport.write(b"the last words")), Recorder())
+    stage.server.transport.pause_reading()
+    stage.client.transport.write(TOO_MANY)
+    stage.client.transport.close()
+    stage.server.transport.resume_reading()
+    await ended(stage)
+    return stage.client.calls, stage.server.received, stage.server.data[-14:]
+
+
+@case
 async def connection_lost_is_not_called_inside_close(stage: Stage) -> Any:
     await stage.join(Recorder(), Recorder())
     stage.client.transport.close()

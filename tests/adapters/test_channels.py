@@ -140,7 +140,7 @@ async def test_why_a_connection_was_lost_is_the_cause() -> None:
 
 
 async def joined_anew(sessions: Pair, client: Recorder, server: Recorder) -> tuple[Any, Any]:
-    sessions.server._services.clear()
+    [server.close() for server in sessions.server._servers.copy()]
     return await joined(sessions, client, server)
 
 
@@ -197,7 +197,7 @@ async def test_nothing_is_left_of_a_transport() -> None:
 
     async with pair() as sessions:
         left = await used(sessions)
-        sessions.server._services.clear()
+        [server.close() for server in sessions.server._servers.copy()]
         gc.collect()
         assert [thing() for thing in left] == [None] * 4
         assert sessions.client.channels == sessions.server.channels == []
@@ -253,6 +253,24 @@ async def test_serve_forever_closes_when_it_is_cancelled() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await serving
             assert not server.is_serving()
+
+
+async def test_a_server_ends_with_its_session() -> None:
+    async with pair() as sessions:
+        server = await sessions.server.create_server(Recorder, "case")
+        serving = asyncio.ensure_future(server.serve_forever())
+        await sessions.server.close()
+        await serving
+        with pytest.raises(ConnectionRefusedError) as caught:
+            await sessions.server.create_server(Recorder, "case")
+        assert isinstance(caught.value.__cause__, SessionClosed)
+
+
+async def test_a_limit_that_is_none_leaves_no_channel() -> None:
+    async with pair() as sessions:
+        with pytest.raises(ValueError, match="imit"):
+            await sessions.client.open_stream("case", limit=0)
+        assert sessions.client.channels == []
 
 
 async def test_a_factory_that_fails_fails_its_channel(caplog: pytest.LogCaptureFixture) -> None:
