@@ -22,7 +22,7 @@ __all__ = ["ChannelTransport", "as_transport"]
 logger = Sparing(__name__)
 
 PIECE = 65_536  # bytes of a message: one frame by default; 64 of cost are 0.1 %, and credit comes back piece by piece
-DROPPED_SILENTLY = 5  # writes after the end that are not worth a warning yet, as in asyncio
+WARNED_FROM = 5  # on, of the writes after the end, as in asyncio
 
 
 class ChannelTransport(transports._FlowControlMixin):
@@ -67,7 +67,7 @@ class ChannelTransport(transports._FlowControlMixin):
         self._held = False  # they wait for on_writable()
         self._eof = False
         self._closing = False
-        self._over = 0  # connection_lost() is due or done; counts the writes since
+        self._over = 0  # connection_lost() is due or done: 1, and one more for each write since
         self._on_lost: list[Callable[[], object]] = []  # called after connection_lost()
         self._protocol = protocol
         self._receiver = Receiver(self, channel, protocol)
@@ -121,15 +121,13 @@ class ChannelTransport(transports._FlowControlMixin):
         if not data:
             return
         if self._over:
-            self._over += 1
-            if self._over > DROPPED_SILENTLY:
+            if self._over >= WARNED_FROM:
                 logger.warning("%r is over: what is written is dropped", self)
+            self._over += 1
             return
         self._waiting.append(data)
         self._size += len(data)
-        if self._held:
-            self._maybe_pause_protocol()
-        elif self._size >= self._piece:
+        if self._held or self._size >= self._piece:
             self._flush()
         elif not self._flush_due and not self._receiver.calling:
             self._flush_due = True
@@ -296,8 +294,8 @@ class Receiver(ChannelListener):
 
     def on_message(self, channel: Channel, view: memoryview) -> None:
         transport = self.transport
-        if transport._closing or not view:
-            return
+        if not view:
+            return  # an empty message, which is nothing in a stream
         self.calling = True
         try:
             if self.buffered:
@@ -335,7 +333,7 @@ class Receiver(ChannelListener):
 
     def on_eof(self, channel: Channel) -> None:
         transport = self.transport
-        if self.eof_told or transport._closing:
+        if self.eof_told:  # listen() tells it again
             return
         self.eof_told = True
         try:

@@ -181,7 +181,7 @@ async def many_small_writes(stage: Stage) -> Any:
 
 @case
 async def a_buffered_protocol_gets_the_same_bytes(stage: Stage) -> Any:
-    await stage.join(Recorder(), BufferedRecorder(100))
+    await stage.join(Recorder(), BufferedRecorder(1_000))
     stage.client.transport.write(MANY)
     await until(lambda: stage.server.received == len(MANY))
     stage.client.transport.write_eof()
@@ -227,6 +227,15 @@ async def set_protocol_takes_the_data_that_follows(stage: Stage) -> Any:
     stage.client.transport.close()
     await until(lambda: third.lost)
     return stage.server.calls, second.calls, third.calls, is_third
+
+
+@case
+async def a_buffered_protocol_that_is_replaced_gets_no_more(stage: Stage) -> Any:
+    second = Recorder()
+    await stage.join(Recorder(), BufferedRecorder(4, data=lambda side, data: side.transport.set_protocol(second)))
+    stage.client.transport.write(b"one and two")
+    await until(lambda: second.received == 7)
+    return stage.server.calls, second.calls
 
 
 # Flow control: reading
@@ -339,6 +348,16 @@ async def each_pause_has_its_resume(stage: Stage) -> Any:
         stage.server.transport.pause_reading()
         await stage.settle()
     return rounds, stage.client.names()
+
+
+@case
+async def a_writer_resumes_at_the_low_water_mark(stage: Stage) -> Any:
+    sizes = []
+    await stage.join(Recorder(resume=lambda side: sizes.append(side.transport.get_write_buffer_size())), Recorder())
+    stage.client.transport.set_write_buffer_limits(high=4 << 20, low=2 << 20)
+    stage.client.transport.write(TOO_MANY)
+    await until(lambda: stage.server.received == len(TOO_MANY))
+    return stage.client.calls, [0 < size <= 2 << 20 for size in sizes]
 
 
 @case

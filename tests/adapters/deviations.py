@@ -40,6 +40,11 @@ DEVIATIONS = {
         socket=[MADE, ("eof",), ("lost", "NoneType")],
         channel=[MADE, RESET],
     ),
+    "the_end_is_told_once": Deviation(
+        why="a loop that reads again after the end meets the end again; a channel has told it",
+        socket=[MADE, ("eof",), ("eof",)],
+        channel=[MADE, ("eof",)],
+    ),
     "connection_made_raises": Deviation(
         why="uvloop never reads from the socket then; asyncio logs it and goes on",
         socket=(([MADE], [MADE]), ["ZeroDivisionError"]),
@@ -50,6 +55,12 @@ DEVIATIONS = {
         why="uvloop begins to read after connection_made(), whatever that said",
         socket=[MADE, ("data", b"data")],
         channel=[MADE],
+        loops=("uvloop",),
+    ),
+    "a_writer_resumes_at_the_low_water_mark": Deviation(
+        why="uvloop resumes a writer when all is written, whatever the low-water mark is",
+        socket=([MADE, ("pause",), ("resume",)], [False]),
+        channel=([MADE, ("pause",), ("resume",)], [True]),
         loops=("uvloop",),
     ),
     "writes_after_a_reset_go_nowhere": Deviation(

@@ -61,6 +61,17 @@ async def both_directions_ended_stay_open_until_close(stage: Stage) -> Any:
 
 
 @case
+async def the_end_is_told_once(stage: Stage) -> Any:
+    await stage.join(Recorder(), Recorder(eof=lambda side: True))
+    stage.client.transport.write_eof()
+    await until(lambda: "eof" in stage.server.names())
+    stage.server.transport.pause_reading()
+    stage.server.transport.resume_reading()
+    await stage.settle()
+    return stage.server.calls
+
+
+@case
 async def write_eof_twice(stage: Stage) -> Any:
     await stage.join(Recorder(), Recorder(eof=lambda side: True))
     answers = [outcome(stage.client.transport.write_eof), outcome(stage.client.transport.write_eof)]
@@ -306,7 +317,7 @@ async def data_received_raises_an_oserror(stage: Stage) -> Any:
         await stage.join(Recorder(), Recorder(data=fail_as_the_system_does))
         stage.client.transport.write(b"data")
         await ended(stage)
-    return stage.server.calls
+    return stage.server.calls, stage.unseen
 
 
 @case

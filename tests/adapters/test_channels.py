@@ -91,6 +91,27 @@ async def test_a_protocol_that_pauses_holds_its_peer_and_nobody_else() -> None:
         await until(lambda: other.data == b"on")
 
 
+async def test_small_writes_pause_their_writer_as_soon_as_they_are_too_many() -> None:
+    async with pair() as sessions:
+        client, server = await joined(sessions)
+        server.transport.pause_reading()
+        client.transport.set_write_buffer_limits(high=4 << 20)
+        client.transport.write(bytes(4 << 20))  # some of it is gone already
+        assert client.names() == ["made"]
+        while client.transport.get_write_buffer_size() <= 4 << 20:
+            client.transport.write(bytes(1_000))
+        assert client.names() == ["made", "pause"]
+
+
+async def test_empty_messages_are_nothing() -> None:
+    protocol = Recorder()
+    async with pair(lambda channel: muxtcp.as_transport(channel, protocol) and None) as sessions:
+        async with sessions.client.open("case") as channel:
+            await channel.send_many([b"", b"data", b""])
+        await until(lambda: protocol.lost)
+        assert protocol.calls == [("made",), ("data", b"data"), ("eof",), ("lost", "NoneType")]
+
+
 async def test_a_codec_of_the_session_is_not_asked() -> None:
     async with pair(codec="json") as sessions:
         client, _ = await joined(sessions, server=Recorder(data=lambda side, data: side.transport.write(data)))
@@ -144,6 +165,48 @@ async def joined_anew(sessions: Pair, client: Recorder, server: Recorder) -> tup
     return await joined(sessions, client, server)
 
 
+async def test_what_comes_while_a_transport_closes_was_not_received_and_the_peer_is_told() -> None:
+    async with pair() as sessions:
+        client, server = await joined(sessions, server=Recorder(eof=lambda side: True))
+        server.transport.pause_reading()
+        client.transport.write(bytes(4 << 20))
+        client.transport.close()
+        server.transport.write(b"too late")
+        await sessions.server.ping()
+        server.transport.resume_reading()
+        await until(lambda: client.lost and server.lost)
+        assert client.names() == ["made", "pause", "resume", "lost"]
+        assert server.names() == ["made", "data", "eof", "lost"]
+        assert server.calls[-1] == ("lost", "ConnectionResetError")
+
+
+async def test_a_protocol_that_fails_is_an_internal_error_to_its_peer() -> None:
+    def fail(side: Recorder, data: bytes) -> None:
+        raise ZeroDivisionError("as planned")
+
+    seen: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+    async with pair(lambda channel: muxtcp.as_transport(channel, Recorder(data=fail)) and None) as sessions:
+        channel = await sessions.client.open("case")
+        await channel.send(b"?")
+        with pytest.raises(ChannelReset) as caught:
+            await channel.recv()
+    assert caught.value.code is Code.INTERNAL
+    assert [type(error) for error in seen] == [ZeroDivisionError]
+
+
+async def test_writes_after_the_end_are_warned_of_when_they_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with pair() as sessions:
+        client, _ = await joined(sessions)
+        client.transport.close()
+        for _ in range(4):
+            client.transport.write(b"?")
+        assert client.transport.get_write_buffer_size() == 0
+        assert caplog.messages == []
+        client.transport.write(b"?")
+        assert ["is over: what is written is dropped" in line for line in caplog.messages] == [True]
+
+
 async def test_closing_a_session_sends_what_its_transports_hold() -> None:
     """And waits for the peer's side of them, as for any channel."""
     async with pair() as sessions:
@@ -193,13 +256,19 @@ async def test_nothing_is_left_of_a_transport() -> None:
         await until(lambda: server.data)
         client.transport.close()
         await until(lambda: client.lost and server.lost)
-        return [weakref.ref(thing) for side in (client, server) for thing in (side, side.transport)]
+        for service in sessions.server._servers.copy():
+            service.close()
+        return [weakref.ref(client), weakref.ref(client.transport), weakref.ref(server.transport)]
 
     async with pair() as sessions:
-        left = await used(sessions)
-        [server.close() for server in sessions.server._servers.copy()]
+        gc.disable()
+        try:
+            protocol, *transports = await used(sessions)
+            assert protocol() is None  # as with sockets, it takes no collector
+        finally:
+            gc.enable()
         gc.collect()
-        assert [thing() for thing in left] == [None] * 4
+        assert [transport() for transport in transports] == [None, None]
         assert sessions.client.channels == sessions.server.channels == []
 
 

@@ -101,7 +101,7 @@ async def test_requests_with_streaming_bodies_and_a_pool() -> None:
                 async with http.post("/digest", data=data) as response:
                     return bool((await response.json())["digest"] == hashlib.sha256(data).hexdigest())
 
-            assert all(await asyncio.gather(*map(one, range(200))))
+            assert all(await asyncio.gather(*map(one, range(100))))
             assert 1 <= len(session.channels) <= 4  # they are kept, and used again
 
 

@@ -50,7 +50,7 @@ async def test_redis_py(redis_socket: Path) -> None:
             assert 1 < len(session.channels) <= 8
 
             # a value of many windows
-            large = os.urandom(20 << 20)
+            large = os.urandom(8 << 20)
             await client.set("large", large)
             assert await client.get("large") == large
 
