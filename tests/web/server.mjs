@@ -47,7 +47,7 @@ class Kept {
 export async function serve(options, host = "127.0.0.1", port = 0) {
   const { resume = 30, psk, onSession = () => {}, ...rest } = options;
   const server = new Server({ ...configured(rest), resume, psk, onSession });
-  const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => new Reception(server, socket));
+  const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => server.receive(ofSocket(socket)));
   await new Promise((resolve, reject) => listener.once("error", reject).listen(port, host, resolve));
   const close = () => {
     listener.close();
@@ -56,11 +56,16 @@ export async function serve(options, host = "127.0.0.1", port = 0) {
   return { port: listener.address().port, close };
 }
 
-class Server {
+export class Server {
   kept = new Map();
 
   constructor(options) {
     this.options = options;
+  }
+
+  /** Begin a handshake on a connection. */
+  receive(transport) {
+    new Reception(this, transport);
   }
 
   keep(kept) {
@@ -89,9 +94,9 @@ class Reception {
   #resuming = null; // {kept, question, answer, frames} while the proof is waited for
   #asked = false;
 
-  constructor(server, socket) {
+  constructor(server, transport) {
     this.#server = server;
-    this.#transport = ofSocket(socket);
+    this.#transport = transport;
     this.#transport.onData = (chunk) => this.#receive(chunk);
     this.#transport.onEnd = () => this.#leave();
     this.#timer = setTimeout(() => this.#late(), server.options.config.handshakeTimeout * 1000);

@@ -32,6 +32,10 @@ async def node(suite: Path, url: str = "") -> None:
     assert process.returncode == 0, said.decode()[-20_000:]
 
 
+def test_the_package_has_the_version_of_the_library() -> None:
+    assert json.loads((web.STATIC / "package.json").read_text())["version"] == muxtcp.__version__
+
+
 def test_vectors() -> None:
     asyncio.run(node(HERE / "vectors.test.mjs"))
 

@@ -89,6 +89,9 @@ export interface Connector extends PromiseLike<Session>, AsyncIterable<Session>,
   addEventListener(
     type: "state", listener: (event: StateEvent) => void, options?: boolean | AddEventListenerOptions,
   ): void;
+  addEventListener(
+    type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions,
+  ): void;
   /** End the wait for the next attempt. */
   reconnectNow(): void;
   /** End the attempts, and with them a session that waits for one. */

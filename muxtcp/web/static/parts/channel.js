@@ -112,10 +112,10 @@ export class Channel {
 
   // What the session tells it
 
-  deliver(view) {
-    if (this.#state.closing) this.#engine.consume(this.#state, view.length);
-    else if (this.#readers.length) this.#readers.shift().resolve(view.slice());
-    else this.#inbox.push(view.slice());
+  deliver(message) {
+    if (this.#state.closing) this.#engine.consume(this.#state, message.length);
+    else if (this.#readers.length) this.#readers.shift().resolve(message);
+    else this.#inbox.push(message);
   }
 
   finished() {

@@ -30,7 +30,7 @@ export class ChannelState {
 }
 
 /**
- * `sink` is told what happened: opened(channel), message(channel, view), finished(channel), reset(channel, code, reason),
+ * `sink` is told what happened: opened(channel), message(channel, bytes), finished(channel), reset(channel, code, reason),
  * unserved(channel, code, reason), ended(channel), canOpen(), pong(n), leaving(code, reason), wake(), and one of
  * closed(code, reason), lost(reason), broken(reason), violated(code, reason) at the end.
  */
@@ -275,12 +275,13 @@ export class Engine {
       this.window.consumed += cost;
       this.#grantSession();
     } else if (!whole) {
-      channel.parts.push(payload.slice());
+      // What arrived may be much larger than what is kept of it.
+      channel.parts.push(4 * payload.length < payload.buffer.byteLength ? payload.slice() : payload);
     } else {
       this.messagesReceived += 1;
-      if (channel.parts.length) payload = joined([...channel.parts, payload], size);
+      const message = channel.parts.length ? joined([...channel.parts, payload], size) : payload.slice();
       channel.parts = [];
-      this.sink.message(channel, payload);
+      this.sink.message(channel, message);
     }
   }
 

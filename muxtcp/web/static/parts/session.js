@@ -293,7 +293,7 @@ export class Session {
     return {
       wake: () => this.#wake(),
       opened: (state) => this.#onOpened(state),
-      message: (state, view) => state.user.deliver(view),
+      message: (state, message) => state.user.deliver(message),
       finished: (state) => state.user.finished(),
       reset: (state, code, reason) => state.user.wasReset(code, reason),
       unserved: (state, code, reason) => state.user.wasReset(Code.SHUTDOWN, reason),

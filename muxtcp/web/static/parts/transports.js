@@ -6,7 +6,7 @@
  */
 
 const FULL = 65_536; // bytes that wait in a WebSocket: what is urgent waits behind them
-const LOOK_AGAIN = 5; // ms: a WebSocket does not say when it has room
+const LOOK_AGAIN = 1; // ms: a WebSocket does not say when it has room
 
 class Transport {
   onData = () => {};
@@ -42,17 +42,21 @@ class WebSocketTransport extends Transport {
   }
 
   write(bytes) {
-    this.#socket.send(bytes);
+    this.#socket.send(bytes, this.#look); // the library `ws` calls back when they are gone, which the standard does not
   }
 
   get room() {
     if (this.#socket.bufferedAmount < FULL) return true;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.onRoom();
-    }, LOOK_AGAIN);
+    this.#timer ??= setTimeout(this.#look, LOOK_AGAIN);
     return false;
   }
+
+  #look = () => {
+    if (this.#timer === undefined) return; // nobody waits
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.onRoom();
+  };
 
   end() {
     this.#socket.close(1000);
@@ -98,6 +102,9 @@ class SocketTransport extends Transport {
 /** A connected net.Socket, which must have been made with allowHalfOpen. */
 export const ofSocket = (socket) => new SocketTransport(socket);
 
+/** An open WebSocket whose binaryType is "arraybuffer". */
+export const ofWebSocket = (socket) => new WebSocketTransport(socket);
+
 /** Connect to a ws:, wss:, tcp: or tls: URL, for at most so many seconds. */
 export async function dial(url, { WebSocket = globalThis.WebSocket, connectTimeout }) {
   const { protocol } = new URL(url, globalThis.location?.href);
@@ -120,7 +127,7 @@ function dialWebSocket(url, WebSocket, timeout) {
     const timer = setTimeout(() => fail(`no connection within ${timeout} s`), timeout * 1000);
     socket.onopen = () => {
       clearTimeout(timer);
-      resolve(new WebSocketTransport(socket));
+      resolve(ofWebSocket(socket));
     };
     socket.onerror = () => fail("no WebSocket came about");
     socket.onclose = ({ code, reason }) => fail(`the WebSocket was closed with ${code} ${reason}`.trim());
@@ -143,7 +150,7 @@ async function dialSocket({ protocol, hostname, port }, timeout) {
     socket.once(secure ? "secureConnect" : "connect", () => {
       clearTimeout(timer);
       socket.off("error", fail);
-      resolve(new SocketTransport(socket));
+      resolve(ofSocket(socket));
     });
   });
 }

@@ -1,0 +1,128 @@
+/**
+ * How fast the JavaScript module is beside mux-demux, in one run, over the same WebSocket library in Node.
+ *
+ *     cd bench/web && npm install && node rates.mjs
+ *
+ * A server in a process of its own sends messages on nine channels; the client counts until all have come. Both sides turn
+ * objects into JSON; muxtcp does bytes as well. mux-demux has no credit: what it sends is bounded by nothing.
+ */
+
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { connect } from "../../muxtcp/web/static/muxtcp.js";
+import { configured } from "../../muxtcp/web/static/parts/config.js";
+import { ofWebSocket } from "../../muxtcp/web/static/parts/transports.js";
+import { Server } from "../../tests/web/server.mjs";
+
+const require = createRequire(import.meta.url);
+const MuxDemux = require("mux-demux");
+const stream = require("websocket-stream");
+const { WebSocket, WebSocketServer } = require("ws");
+
+const CHANNELS = 9;
+const ROUNDS = 3;
+const SIZES = { 20: 4_000, 1_000: 5_000, 50_000: 500 }; // bytes of a message, and how many on each channel
+
+const objectOf = (n, size) => ({ n, text: "x".repeat(Math.max(size - 20, 0)) });
+
+// --- the server -------------------------------------------------------------------------------------------------------
+
+const SERVERS = {
+  "mux-demux"(socket) {
+    const mux = MuxDemux((channel) => {
+      const { size, count } = JSON.parse(channel.meta);
+      const message = objectOf(1, size);
+      let left = count;
+      const pour = () => {
+        while (left > 0) if (--left && channel.write(message) === false) return channel.once("drain", pour);
+        channel.end(message);
+      };
+      pour();
+    });
+    const line = stream(socket);
+    line.pipe(mux).pipe(line);
+    line.on("error", () => {});
+  },
+  muxtcp(socket) {
+    socket.binaryType = "arraybuffer";
+    server.receive(ofWebSocket(socket));
+  },
+};
+
+const server = new Server({
+  ...configured({
+    async handler(channel) {
+      const { size, count, kind } = channel.meta;
+      const message = kind === "bytes" ? new Uint8Array(+size) : new TextEncoder().encode(JSON.stringify(objectOf(1, +size)));
+      for (let left = +count; left > 0; left--) await channel.send(message);
+    },
+  }),
+  resume: 0,
+  onSession() {},
+});
+
+function serve(kind) {
+  const listener = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false });
+  listener.on("connection", SERVERS[kind]);
+  listener.on("listening", () => process.send(listener.address().port));
+}
+
+// --- the clients ------------------------------------------------------------------------------------------------------
+
+const CLIENTS = {
+  async "mux-demux, JSON"(url, size, count) {
+    const line = stream(url, { perMessageDeflate: false });
+    const mux = MuxDemux();
+    line.pipe(mux).pipe(line);
+    const began = performance.now();
+    await Promise.all(Array.from({ length: CHANNELS }, async () => {
+      const channel = mux.createReadStream(JSON.stringify({ size, count }));
+      let seen = 0;
+      channel.on("data", (message) => { seen += message.n; });
+      await once(channel, "end");
+      if (seen !== count) throw new Error(`${seen} of ${count} came`);
+    }));
+    const seconds = (performance.now() - began) / 1000;
+    line.destroy();
+    return seconds;
+  },
+  "muxtcp, JSON": (url, size, count) => muxtcp(url, size, count, "json"),
+  "muxtcp, bytes": (url, size, count) => muxtcp(url, size, count, "bytes"),
+};
+
+async function muxtcp(url, size, count, codec) {
+  const session = await connect(url, { WebSocket });
+  const began = performance.now();
+  await Promise.all(Array.from({ length: CHANNELS }, async () => {
+    const channel = await session.open("rates", { mode: "r", codec, meta: { size: `${size}`, count: `${count}`, kind: codec } });
+    let seen = 0;
+    for await (const _ of channel) seen += 1;
+    if (seen !== count) throw new Error(`${seen} of ${count} came`);
+  }));
+  const seconds = (performance.now() - began) / 1000;
+  await session.close();
+  return seconds;
+}
+
+async function measure() {
+  for (const [size, count] of Object.entries(SIZES)) {
+    console.log(`\nmessages of ${size} bytes, ${CHANNELS} channels of ${count}; the best of ${ROUNDS}`);
+    let first;
+    for (const [name, client] of Object.entries(CLIENTS)) {
+      const child = fork(fileURLToPath(import.meta.url), [name.split(",")[0]]);
+      const [port] = await once(child, "message");
+      let best = Infinity;
+      for (let round = 0; round < ROUNDS; round++) best = Math.min(best, await client(`ws://127.0.0.1:${port}`, +size, count));
+      child.kill();
+      const rate = (CHANNELS * count) / best;
+      first ??= rate;
+      const told = [`${Math.round(rate).toLocaleString("en")} messages/s`, `${((rate * size) / 1e6).toFixed(1)} MB/s`];
+      console.log(`  ${name.padEnd(16)} ${told[0].padStart(22)} ${told[1].padStart(12)}   ${(rate / first).toFixed(1)} x`);
+    }
+  }
+}
+
+if (process.argv[2]) serve(process.argv[2]);
+else await measure();
