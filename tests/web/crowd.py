@@ -96,9 +96,8 @@ async def main(sessions: int, seconds: float) -> None:
         for it in clients[first:]:
             it.reading = asyncio.create_task(it.read())
     _, full = used(server.pid)
-    print(
-        f"{sessions} sessions, {sessions * CHANNELS} channels: {(full - empty) * 1024 / sessions:.1f} KiB each on the server"
-    )
+    each = (full - empty) * 1024 / sessions
+    print(f"{sessions} sessions, {sessions * CHANNELS} channels: {each:.1f} KiB for each session on the server")
     await watch("all of them read", clients, server.pid, seconds)
     idle = await client(port, "pours")
     idle.socket.transport.pause_reading()
