@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -48,6 +49,29 @@ class _Above(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
         self._console.print(escape(self.format(record)), style=style, highlight=False, soft_wrap=True)
+
+
+class Bars:
+    """How far a transfer is: what was sent, out of how much where that is known, and what was received."""
+
+    def __init__(self, out: TextIO) -> None:
+        columns = "{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        self._progress = Progress(*columns, console=Console(file=out), auto_refresh=False, transient=True)
+        self._sent = self._progress.add_task("sent", total=None)
+        self._received = self._progress.add_task("received", total=None)
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, total: int | None, sent: int, received: int) -> None:
+        """Bytes so far."""
+        self._progress.update(self._sent, total=total, completed=sent)
+        self._progress.update(self._received, completed=received)
+        self._progress.refresh()
 
 
 def picture(status: "Status", seconds: float) -> RenderableType:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from . import tunnels
+from . import netcat, tunnels
 from .usage import Failure, Parser
 
 OTHERS = """
@@ -45,4 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     tunnels.add_forward(commands)
     tunnels.add_gateway(commands)
+    netcat.add_call(commands)
+    netcat.add_serve(commands)
     return parser

@@ -5,7 +5,6 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,26 +18,19 @@ from muxtcp.forward import AllowList, Endpoint, Forwarder, Forwarding, Gateway, 
 from muxtcp.forward.carrier import Carrier
 from muxtcp.forward.traffic import TICK, Link, Traffic
 
+from .peers import TOKEN_VARIABLE, Door, add_dialling, add_serving, dialled
 from .usage import (
     CANNOT_LISTEN,
     EXIT_CODES,
-    TOKEN_VARIABLE,
     USAGE,
     Failure,
-    address,
-    client_context,
     count,
     in_words,
-    load_authority,
-    load_certificate,
     logged,
     parsed_by,
     run,
     seconds,
-    token,
-    tokens,
     until_signalled,
-    within_the_machine,
 )
 
 MEMORY = 256 << 20  # bytes that one side may hold unread of a session, unless told otherwise
@@ -81,7 +73,7 @@ def add_forward(commands: Any) -> None:
     )
     forwarding, listening = parsed_by(Forwarding.parse), parsed_by(Endpoint.listening)
     add = parser.add_argument
-    add("gateway", type=parsed_by(address), help="host:port, tls://host:port or unix:///path")
+    add_dialling(parser, "gateway")
     add("-L", dest="local", type=forwarding, action="append", default=[], metavar="[BIND:]PORT:HOST:PORT",
         help="listen here, connect there; a /path in place of either half is a Unix socket")  # fmt: skip
     add("-R", dest="remote", type=forwarding, action="append", default=[], metavar="[BIND:]PORT:HOST:PORT",
@@ -90,10 +82,6 @@ def add_forward(commands: Any) -> None:
         help="a SOCKS 5 proxy here, whose targets are reached from there")  # fmt: skip
     add("--resume", type=seconds, nargs="?", const=RESUME, metavar="SECONDS",
         help="carried connections survive a broken link for so long (%(const)g unless given)")  # fmt: skip
-    add("--tls-ca", type=Path, metavar="FILE", help="who issued the gateway's certificate; default: the system's")
-    add("--tls-cert", type=Path, metavar="FILE", help="this side's certificate, for a gateway that wants one")
-    add("--tls-key", type=Path, metavar="FILE", help="its key, unless the certificate's file has it")
-    add("--tls-name", metavar="NAME", help="the name in the gateway's certificate; default: its host")
     add("--give-up", type=seconds, metavar="SECONDS", help="end after so long without a link; default: never")
     _add_common(parser)
     parser.set_defaults(run=_forward)
@@ -109,28 +97,22 @@ def add_gateway(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("listen", type=parsed_by(address), help="host:port, tls://host:port or unix:///path")
+    add_serving(parser)
     add("--allow", action="append", default=[], metavar="RULE", help="clients may connect to this; many are possible")
     add("--allow-listen", action="append", default=[], metavar="RULE", help="clients may listen on this, with -R")
     add("--allow-file", type=Path, metavar="FILE", help="more of both, read again at SIGHUP")
     add("--resume", type=seconds, default=120.0, metavar="SECONDS",
         help="the most for which a session may survive a broken link, at most 120 (default %(default)g)")  # fmt: skip
-    add("--tls-cert", type=Path, metavar="FILE", help="this side's certificate, which tls:// needs")
-    add("--tls-key", type=Path, metavar="FILE", help="its key, unless the certificate's file has it")
-    add("--tls-client-ca", type=Path, metavar="FILE", help="clients need a certificate that this authority has issued")
     _add_common(parser)
     parser.set_defaults(run=_gateway)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--token-file", type=Path, metavar="FILE", help=f"default: the variable {TOKEN_VARIABLE}")
-    add("--insecure", action="store_true", help="do without TLS or authentication where others could reach or read it")
     add("--max-connections", type=count, default=2_048, metavar="N", help="carried at once (default %(default)s)")
     add("--drain-timeout", type=seconds, default=30.0, metavar="SECONDS",
         help="that open connections have at SIGTERM (default %(default)g); a second signal ends at once")  # fmt: skip
     add("--plain", action="store_true", help="log lines, also on a terminal")
-    add("-v", "--verbose", action="store_true", help="a line for each connection, too")
 
 
 def _config(max_connections: int) -> muxtcp.Config:
@@ -155,16 +137,8 @@ def _config(max_connections: int) -> muxtcp.Config:
 def _forward(options: argparse.Namespace) -> None:
     if not (options.local or options.remote or options.socks):
         raise Failure("nothing to forward: give -L, -R or -D", USAGE)
-    secret = token(options.token_file)
-    tls = client_context(options.gateway, options.tls_ca, options.tls_cert, options.tls_key)
-    if secret and tls is None and not (options.insecure or within_the_machine(options.gateway)):
-        raise Failure(f"the token could be read on its way to {options.gateway}: use tls://, or --insecure", USAGE)
     connect = partial(
-        muxtcp.connect,
-        options.gateway,
-        ssl=tls,
-        server_hostname=options.tls_name,
-        auth=secret,
+        dialled(options, options.gateway),
         config=_config(options.max_connections),
         resume=options.resume or None,
         backoff=muxtcp.exponential(0.5, 10.0),
@@ -218,56 +192,7 @@ def _of_forwarder(forwarder: Forwarder) -> "Status":
 def _gateway(options: argparse.Namespace) -> None:
     if options.resume > LONGEST_RESUME:
         raise Failure(f"--resume is {options.resume:g} s, not at most {LONGEST_RESUME:g}", USAGE)
-    tls = _server_context(options)
-    door = Door(options.token_file)
-    if not (options.insecure or within_the_machine(options.listen)) and (
-        tls is None or not (door.tokens or options.tls_client_ca)
-    ):
-        raise Failure(
-            f"others can reach {options.listen}: use tls:// with --token-file or --tls-client-ca, or --insecure", USAGE
-        )
-    serve = partial(
-        muxtcp.serve,
-        host=options.listen if not options.listen.startswith("unix:") else None,
-        ssl=tls,
-        config=_config(options.max_connections),
-        resume=options.resume,
-        authenticate=door.authenticate if door.tokens else None,
-    )
-    run(_serving(options, serve, tls, door))
-
-
-class Door:
-    """Who may come in, by the tokens of a file or of the environment."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.tokens = tokens(path)
-
-    def reload(self) -> None:
-        """Read the tokens again."""
-        self.tokens = tokens(self._path)
-
-    async def authenticate(self, credentials: muxtcp.Credentials) -> str | None:
-        """The name that belongs to what a client shows."""
-        names = [name for known, name in self.tokens.items() if muxtcp.same_secret(known, credentials.token)]
-        return names[0] if names else None
-
-
-def _server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
-    if not options.listen.startswith("tls:"):
-        if options.tls_cert or options.tls_key or options.tls_client_ca:
-            raise Failure(f"--tls-... goes with a tls:// address, not with {options.listen}", USAGE)
-        return None
-    if not options.tls_cert:
-        raise Failure(f"{options.listen} needs --tls-cert", USAGE)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    load_certificate(context, options.tls_cert, options.tls_key)
-    if options.tls_client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
-        load_authority(context, options.tls_client_ca)
-    return context
+    run(_serving(options, Door(options)))
 
 
 def _allow_list(options: argparse.Namespace) -> AllowList:
@@ -278,17 +203,14 @@ def _allow_list(options: argparse.Namespace) -> AllowList:
         raise Failure(str(error), USAGE) from error
 
 
-async def _serving(
-    options: argparse.Namespace, serve: Callable[..., muxtcp.Server], tls: ssl.SSLContext | None, door: Door
-) -> None:
+async def _serving(options: argparse.Namespace, door: Door) -> None:
+    serve = partial(door.serve, config=_config(options.max_connections), resume=options.resume)
     gateway = Gateway(serve, _allow_list(options), carrier=Carrier(options.max_connections))
 
     def reload() -> None:
         try:
             allow = _allow_list(options)
             door.reload()
-            if tls is not None:
-                load_certificate(tls, options.tls_cert, options.tls_key)
         except Failure as error:
             logger.error("not reloaded, all stays as it was: %s", error)
             return

@@ -1,17 +1,14 @@
-"""What the commands have in common: errors as one line and an exit code, addresses, secrets, TLS, logs and signals."""
+"""What the commands have in common: errors as one line and an exit code, logs and signals."""
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 import muxtcp
 
@@ -20,9 +17,6 @@ EXIT_CODES = """
 exit codes: 0 ended by SIGTERM or Ctrl-C, once what was open had finished; 1 failed; 2 bad usage; 3 cannot listen;
 4 a token or certificate was refused, by either side; 5 no link, and given up
 """
-TOKEN_VARIABLE = "MUXTCP_TOKEN"
-LEAST_TOKEN = 16  # characters: 64 bits even where they are hexadecimal
-
 TOLD = ("muxtcp.forward", "muxtcp.server", "muxtcp.cli")  # whose ordinary lines are worth a user's while
 
 T = TypeVar("T")
@@ -77,102 +71,6 @@ def count(text: str) -> int:
     return int(text)
 
 
-def address(text: str) -> str:
-    """Where a peer is, as a URL; host:port means tcp://host:port.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    url = text if "://" in text else f"tcp://{text}"
-    muxtcp.connect(url, ssl=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("tls:") else None)
-    return url
-
-
-def within_the_machine(url: str) -> bool:
-    """Whether what is said to an address cannot be read on a network."""
-    host = urlsplit(url).hostname
-    if url.startswith("unix:") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-# Secrets and TLS
-
-
-def token(path: Path | None) -> str:
-    """The token of a file, else of the environment; "" for none. Never of the command line, which everyone can read."""
-    if path is None:
-        return os.environ.get(TOKEN_VARIABLE, "").strip()
-    found = _read(path).strip()
-    if not found:
-        raise Failure(f"--token-file {path} is empty", USAGE)
-    return found
-
-
-def tokens(path: Path | None) -> dict[str, str]:
-    """Who may come in, by token: from a file with `token` or `name token` on each line, else from the environment."""
-    if path is None:
-        lines = [os.environ.get(TOKEN_VARIABLE, "")]
-    else:
-        lines = [line.partition("#")[0] for line in _read(path).splitlines()]
-    found = {}
-    for words in filter(None, map(str.split, lines)):
-        if len(words) > 2:
-            raise Failure(f"--token-file {path}: a line is `token` or `name token`, not {len(words)} words", USAGE)
-        if len(words[-1]) < LEAST_TOKEN:
-            raise Failure(f"a token of {len(words[-1])} characters can be guessed: use {LEAST_TOKEN} or more", USAGE)
-        found[words[-1]] = words[0] if len(words) == 2 else "token"
-    if path is not None and not found:
-        raise Failure(f"--token-file {path} is empty", USAGE)
-    return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", USAGE) from error
-
-
-def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
-    """Have a context show a certificate; anew for one that was replaced."""
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise Failure(
-            f"cannot use the certificate {certificate} with {key or 'its own key'}: {error}", USAGE
-        ) from error
-
-
-def load_authority(context: ssl.SSLContext, authority: Path) -> None:
-    """Have a context trust what an authority issues."""
-    try:
-        context.load_verify_locations(authority)
-    except (OSError, ssl.SSLError) as error:
-        raise Failure(f"cannot use the authority {authority}: {error}", USAGE) from error
-
-
-def client_context(
-    url: str, authority: Path | None, certificate: Path | None, key: Path | None
-) -> ssl.SSLContext | None:
-    """The TLS of a client; None where the address has none."""
-    if not url.startswith("tls:"):
-        if authority or certificate or key:
-            raise Failure(f"--tls-... goes with a tls:// address, not with {url}", USAGE)
-        return None
-    context = ssl.create_default_context()
-    if authority:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        load_authority(context, authority)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate:
-        load_certificate(context, certificate, key)
-    return context
-
-
 # Running
 
 
@@ -197,7 +95,7 @@ def logged(handler: logging.Handler, *, verbose: bool) -> Iterator[None]:
 
 
 async def until_signalled(
-    work: Coroutine[Any, Any, None], drain: Callable[[], Coroutine[Any, Any, None]], abort: Callable[[], object]
+    work: Awaitable[None], drain: Callable[[], Coroutine[Any, Any, None]], abort: Callable[[], object]
 ) -> None:
     """Do the work until it is done. SIGTERM or Ctrl-C drains, which ends it; a second one aborts."""
     loop = asyncio.get_running_loop()

@@ -47,13 +47,17 @@ class Carrier:
         return LocalEnd(self._buffer, traffic, arrived, early)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something in a task that `finished()` waits for and `abort()` ends."""
+        """Do something in a task that `finished()` waits for and `abort()` ends.
+
+        What serves a channel is none of its session's handlers, which are cancelled with it: the last of what a client
+        said may still be on its way to the target when that client has said goodbye.
+        """
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def finished(self) -> None:
-        """Wait until every connection that was accepted here is over."""
+        """Wait until every connection is over."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -260,8 +260,11 @@ class Forwarder:
             logger.debug("no listening any more: %s", error)
         return None
 
-    async def _accepted_there(self, channel: Channel) -> None:
+    def _accepted_there(self, channel: Channel) -> None:
         """The gateway has accepted a connection for one of `remote`."""
+        self.carrier.spawn(self._carry_there(channel))
+
+    async def _carry_there(self, channel: Channel) -> None:
         forwarding, traffic = self._remote.get(channel.meta.get("id", ""), (None, None))
         if channel.name != "accepted" or forwarding is None or traffic is None or forwarding.target is None:
             await channel.refuse(Code.NOT_FOUND, f"no service {channel.name!r} for that")

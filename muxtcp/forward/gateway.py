@@ -1,5 +1,6 @@
 """Gateway: the side that forwarders dial; it goes where its allow list lets it, and nowhere else."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -79,7 +80,14 @@ class Gateway:
         if self.carrier.open:
             logger.info("draining: %s connections have %g s", f"{self.carrier.open:,}", timeout)
         await self._stop_listening()
-        await self._server.drain(timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._server.drain(timeout)
+                await self.carrier.finished()
+        except TimeoutError:
+            logger.warning("%s connections were still open after %g s", f"{self.carrier.open:,}", timeout)
+        await self.carrier.abort()
+        await self._server.close()
 
     def abort(self) -> None:
         """End every session now."""
@@ -92,7 +100,10 @@ class Gateway:
 
     # Channels
 
-    async def _handler(self, channel: Channel) -> None:
+    def _handler(self, channel: Channel) -> None:
+        self.carrier.spawn(self._serve(channel))
+
+    async def _serve(self, channel: Channel) -> None:
         asked_by = _who(channel.session)
         try:
             match channel.name, channel.meta:
@@ -110,6 +121,11 @@ class Gateway:
         except OSError as error:
             sparing.info("%s: %s", asked_by, Told(error))
             await channel.reset(Fault.of(error), str(Told(error)))
+        except Exception:
+            sparing.exception("%s: channel %d (%r) failed on this side", asked_by, channel.id, channel.name)
+            await channel.reset(Code.INTERNAL, "the gateway failed")
+        finally:
+            await channel.close()
 
     async def _connect(self, channel: Channel, target: Endpoint, asked_by: str) -> None:
         places = await self.allow.target(target)

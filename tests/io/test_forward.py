@@ -12,6 +12,7 @@ from support.tunnel import HERE, Plug, plug, port_of, target, tunnel
 import muxtcp
 from muxtcp.forward import AllowList, Endpoint, Forwarder, Forwarding, ListenRefused
 
+TURNS = 300  # of the loop, in which what is on its way within this process arrives
 BULK = random.Random(7).randbytes(3_000_000)
 
 
@@ -357,3 +358,36 @@ async def test_without_a_link_a_connection_waits_only_so_long(monkeypatch: pytes
                 await end.hear()
         async with plug(port_of(forwarder.listening[1])) as end:
             assert await socks(end, "web:80") == 1
+
+
+async def test_what_was_said_before_the_forwarder_left_still_arrives() -> None:
+    heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    let_go = asyncio.Event()
+
+    async def slow(end: Plug) -> None:
+        end.finish()
+        await let_go.wait()
+        heard.set_result(len(await end.hear_all()))
+
+    async with target(slow) as place, tunnel(f"127.0.0.1:0:{place}", allow=[place]) as link:
+        async with plug(link.port()) as end:
+            assert await end.hear() == b""
+            [here], [there] = link.forwarder.traffic, link.gateway.traffic
+            said = 0
+            while there.inward == said:  # until the last piece waits in the channel, as the socket behind it is full
+                await end.say(BULK[:50_000])
+                said += 50_000
+                await until(lambda said=said: here.outward == said)
+                for _ in range(TURNS):
+                    if there.inward == said:
+                        break
+                    await asyncio.sleep(0)
+            end.finish()
+            await until(lambda: not link.forwarder.carrier.open)
+        await link.forwarder.drain(30.0)
+        await link.running
+        await until(lambda: not link.gateway.sessions)
+        assert there.inward < said
+        let_go.set()
+        assert await heard == said
+        await until(lambda: not link.gateway.carrier.open)

@@ -1,61 +1,20 @@
 """`muxtcp forward` and `muxtcp gateway` from the outside: what they say, how they end, and their exit codes."""
 
 import contextlib
-import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.authority import LOCALHOST, Authority
+from support.commands import BOUND, command
 
 from muxtcp.cli import main
 
 HERE = "127.0.0.1"
 TOKEN = "0123456789abcdef-not-guessed"
-BOUND = 30  # seconds that a program may take
-
-
-class Command:
-    """A command that runs; what it has said so far."""
-
-    def __init__(self, *arguments: str, token: str = "") -> None:
-        environment = {**os.environ, "MUXTCP_TOKEN": token, "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "muxtcp", *arguments], stderr=subprocess.PIPE, text=True, env=environment
-        )
-        self.said = ""
-
-    def until(self, pattern: str) -> str:
-        """Wait until this was said; what its first group is."""
-        assert self.process.stderr is not None
-        while (match := re.search(pattern, self.said)) is None:
-            line = self.process.stderr.readline()
-            assert line, f"{pattern!r} was not said:\n{self.said}"
-            self.said += line
-        return match[1] if match.groups() else match[0]
-
-    def end(self, *signals: signal.Signals) -> int:
-        """Send signals; the exit code."""
-        for number in signals:
-            self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=BOUND)
-        self.said += rest
-        return self.process.returncode
-
-
-@contextlib.contextmanager
-def command(*arguments: str, token: str = "") -> Iterator[Command]:
-    running = Command(*arguments, token=token)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.communicate()
 
 
 @contextlib.contextmanager
