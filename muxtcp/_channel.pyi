@@ -15,8 +15,9 @@ class Stall(NamedTuple):
         "peer_window", "session_window", "socket", "memory", "connection", "acknowledgements", "reader_idle"
     ]
     """What a sender waits for: the credit of the channel (`peer_window`) or of the session (`session_window`), the
-    transport (`socket`), room in `send_buffer` (`memory`), a connection (`connection`: the session's broke and is being
-    resumed), room in the replay log (`acknowledgements`). Or `reader_idle`: messages wait and nobody receives."""
+    transport (`socket`), room in `send_buffer` that others have (`memory`), a connection (`connection`: the session's
+    broke and is being resumed), room in the replay log (`acknowledgements`). Or `reader_idle`: messages wait and nobody
+    receives."""
     since: float
     """Loop time, in seconds."""
 

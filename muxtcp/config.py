@@ -112,8 +112,9 @@ class Config:
     # What this side sends.
 
     send_buffer: int = _bounded(1_048_576, 1 * KIB, 1 << 40)
-    """Bytes queued for sending in the session before `send()` waits: what a peer that never reads can make us hold, and
-    the longest queue that bulk can build. One message may go over it, so that any message can be sent."""
+    """Bytes queued for sending in the session before `send()` waits, each message counting 64 more than its size: what
+    a peer that never reads can make us hold. A channel gets at most what is free: alone half of it, one of ten busy
+    ones an eleventh. One message may go over it, so that any message can be sent."""
 
     replay_limit: int = _bounded(4 * MIB, 256 * KIB, 1 << 40)
     """Bytes of a resumable session that are kept until the peer acknowledges them; beyond it `send()` waits. It bounds

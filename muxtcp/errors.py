@@ -175,7 +175,7 @@ class SessionLost(MuxError, ConnectionError):
     Attributes:
         cause: what happened, in words that name the peer.
         silent_for: seconds since the last byte from the peer arrived.
-        queued: bytes that waited on this side and were certainly not sent.
+        queued: bytes that waited on this side and were certainly not sent, each message counting 64 more than its size.
         loop_lag: longest time in seconds for which this side's own event loop was last seen blocked.
         unknown: bytes that were given to the operating system and may or may not have arrived.
         sent: what became of the messages of this side; None when the session was not resumable, and nothing is known.

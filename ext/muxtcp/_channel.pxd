@@ -22,6 +22,7 @@ cdef class Channel(Inbox):
     cdef list senders                   # futures of tasks that wait
     cdef int held                       # why send() was turned away last (Sent), 0 when it was not
     cdef double held_since
+    cdef bint taken                     # what the first in line had offered was accepted; known when `state` is gone
 
     # for the session: what the engine reports
     cdef int deliver(self, const char *data, Py_ssize_t size, bytes whole) except -1
@@ -31,7 +32,10 @@ cdef class Channel(Inbox):
     cdef int tell_closed(self, exc) except -1
     # inside
     cdef int wake_sender(self) except -1
-    cdef int try_send(self, bytes message) except? -100
+    cdef int try_send(self, bytes message, bint offer=*) except? -100
+    cdef bint offering(self) noexcept
+    cdef bint offer_taken(self) noexcept
+    cdef str what_holds(self)
     cdef int let_go(self) except -1
 
 cdef Channel new_channel(ChannelHost host, channel_t *state, tuple opening, codec)

@@ -9,6 +9,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t
 
 from muxtcp.errors import ChannelReset, Code, EndOfStream, LocalProtocolError, MessageTooLarge
 from muxtcp.isolation import Sparing, callback_failed
@@ -19,7 +20,7 @@ from ._handshake cimport decode_pairs
 from ._host cimport BYTES_SHIFT, ChannelHost, check_thread
 from ._instant cimport DONE
 from ._output cimport (
-    BLOCK, IS_OVER, LOG_FULL, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SESSION, WAIT_SOCKET, WRITTEN,
+    BLOCK, IS_OVER, LOG_FULL, OUT_OF_CREDIT, PARTED, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SOCKET, WRITTEN,
 )
 from ._table cimport KEPT, OURS, WANTS_WRITE
 
@@ -31,8 +32,7 @@ cdef enum:
 Stall = namedtuple("Stall", "reason since")
 ChannelStats = namedtuple("ChannelStats", "unread sent received send_credit receive_window")
 cdef dict HELD = {
-    WAIT_PEER: "peer_window", WAIT_SESSION: "session_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory",
-    WAIT_CONNECTION: "connection",
+    WAIT_PEER: "peer_window", WAIT_SOCKET: "socket", WAIT_MEMORY: "memory", WAIT_CONNECTION: "connection",
 }
 
 
@@ -244,11 +244,11 @@ cdef class Channel(Inbox):
         raise TypeError(f"a message is bytes, bytearray or memoryview, not {type(message).__name__}; or give the channel a codec")
 
     async def _send(self, bytes data):
-        """Wait in line until the message is accepted."""
-        cdef bint first = not self.senders
+        """Wait in line until the message is accepted. The first in line leaves his with the engine, if all it lacks is room."""
+        cdef bint first
         cdef int result
-        if first:
-            result = self.try_send(data)
+        if not self.senders:
+            result = self.try_send(data, offer=True)
             if result > 0:
                 return
             self._raise_unsendable(result, data)
@@ -260,15 +260,20 @@ cdef class Channel(Inbox):
         try:
             while True:
                 await waiter
-                result = self.try_send(data)
-                if result > 0:
-                    accepted = True
-                    return
-                self._raise_unsendable(result, data)
+                if not self.offering():
+                    accepted = self.offer_taken()
+                    result = QUEUED if accepted else self.try_send(data, offer=True)
+                    if result > 0:
+                        accepted = True
+                        self.held = 0
+                        return
+                    self._raise_unsendable(result, data)
                 woken, waiter = waiter, self.host.create_future()
                 self.senders[self.senders.index(woken)] = waiter
         finally:
             first = self.senders[0] is waiter
+            if first and not accepted:
+                self.offer_taken()                              # nobody is there any more to be told
             self.senders.remove(waiter)
             if self.senders:
                 if first:                                       # the turn, used or given up, passes on
@@ -289,12 +294,22 @@ cdef class Channel(Inbox):
                 )
             raise self._how_it_ended()
 
-    cdef int try_send(self, bytes message) except? -100:
+    cdef bint offering(self) noexcept:
+        """Whether the engine has the message of the first in line, and has not accepted it yet."""
+        return self.state != NULL and self.state.offered != NULL and self.failure is None
+
+    cdef bint offer_taken(self) noexcept:
+        """Whether the engine has accepted the message of the first in line; if not, it has it no longer."""
+        cdef bint taken = self.taken
+        self.taken = False
+        return taken if self.state == NULL else self.engine.settle_offer(self.state)
+
+    cdef int try_send(self, bytes message, bint offer=False) except? -100:
         cdef Engine engine = self.engine
         cdef int result
         if self.state == NULL:
             return IS_OVER
-        result = engine.send_object(self.state, message)
+        result = engine.offer(self.state, message) if offer else engine.send_object(self.state, message)
         if result > 0:
             self.host.left -= 1 + (PyBytes_GET_SIZE(message) >> BYTES_SHIFT)
             if self.host.left <= 0:
@@ -330,6 +345,8 @@ cdef class Channel(Inbox):
         if result > 0:
             return True
         self._raise_unsendable(result, data)
+        if result == WAIT_SOCKET or result == WAIT_MEMORY:
+            self.engine.wait_for_room(self.state, PyBytes_GET_SIZE(data))
         return False
 
     async def send_many(self, messages):
@@ -413,6 +430,7 @@ cdef class Channel(Inbox):
         """Leave the rest to the engine: our half ends in good order, what still comes is turned away."""
         cdef channel_t *state = self.state
         cdef bint kept = state.flags & KEPT != 0
+        self.taken = self.engine.settle_offer(state)
         self.state = NULL
         self.engine.release_channel(state)
         if self.host.failure is None:
@@ -455,11 +473,21 @@ cdef class Channel(Inbox):
         (messages wait for the user).
         """
         if self.held and self.senders:
-            full = self.held in (WAIT_SOCKET, WAIT_MEMORY) and self.engine.held_back & LOG_FULL
-            return Stall("acknowledgements" if full else HELD[self.held], self.held_since)
+            return Stall(self.what_holds(), self.held_since)
         if self.count and not self.receivers and (self.listener is None or self.paused):
             return Stall("reader_idle", self.unread_since)
         return None
+
+    cdef str what_holds(self):
+        """Why a sender waits: there is no room, for a reason of its own, or something else is lacking."""
+        cdef uint32_t held_back = self.engine.held_back
+        if self.held not in (WAIT_SOCKET, WAIT_MEMORY):
+            return HELD[self.held]
+        if held_back & PARTED:
+            return "connection"
+        if held_back & LOG_FULL:
+            return "acknowledgements"
+        return "session_window" if held_back & OUT_OF_CREDIT else HELD[self.held]
 
     def stats(self):
         """(unread messages; bytes sent, received, send_credit, receive_window); a message counts 64 bytes more than its size."""

@@ -13,7 +13,7 @@ from muxtcp.errors import Code, MessageTooLarge
 from . cimport _life, _machine, _wire
 from ._flow cimport MESSAGE_COST
 from ._handshake cimport decode_open, decode_pairs, encode_open
-from ._output cimport IS_OVER, TOO_LARGE
+from ._output cimport IS_OVER, TOO_LARGE, WAIT_MEMORY, WAIT_SOCKET
 from ._resumption cimport illegal
 from ._resumption import Position
 from ._table cimport RELEASED
@@ -282,6 +282,8 @@ cdef class Engine(Resumable):
             raise MessageTooLarge(size=len(data), limit=self.peer_max_message)
         if result == IS_OVER:
             raise illegal(f"our half of channel {channel} is over")
+        if result == WAIT_SOCKET or result == WAIT_MEMORY:
+            self.wait_for_room(self.named(channel), len(data))
         return result > 0
 
     def finish(self, channel):

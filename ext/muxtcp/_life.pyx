@@ -502,10 +502,7 @@ cdef class Life(Output):
             self.slots_granted = self.settings.max_channels + self.slots_returned
             self.put_record(_wire.CHANNEL_CREDIT, 1, self.slots_granted, 0)
         if slots & BLOCKED_SLOT:
-            if self.credit_waiting_first != NULL:
-                self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
-            else:
-                self.outgoing.blocked = 0                       # nobody waits any more: the next one must say so itself
+            self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
         if slots & PING_SLOT:
             if self.pings_timed == 0:
                 self.pings_timed = self.pings

@@ -7,7 +7,7 @@ what is kept beyond a frame is charged to a limit that we granted. Only a large 
 the peer declared (`large_pending`): one at a time, of at most max_frame, and within the credit that we granted.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, strlen
 
@@ -18,7 +18,7 @@ from ._intake cimport LARGEST_ROOM, fitting_room
 from ._life cimport (
     ADMITTING, BY_PEER, BY_US, GREETING, HANDED_OVER, OVER, PREFACE, SAY_HTTP, SAY_NOTHING, SAY_TEXT, UP,
 )
-from ._output cimport PARTED, PONG_SLOT
+from ._output cimport OUT_OF_CREDIT, PARTED, PONG_SLOT
 from ._slack cimport allow, forbid
 from ._table cimport (
     AFTER_FINISH, CLOSED, DISCARD, IN_WRITABLE, KEPT, LOCAL_FINISHED, LOCAL_RESET, OPEN_STATE, RELEASED, REMOTE_FINISHED, RESET_DIRT,
@@ -357,7 +357,7 @@ cdef class Machine(Life):
         elif kind == _wire.SESSION_CREDIT:
             if not self.raise_limit(&self.outgoing.limit, numbers[0]):
                 return False
-            self.promise()
+            self.held_back &= ~<uint32_t>OUT_OF_CREDIT
         elif kind == _wire.ACK:
             if numbers[0] > self.acknowledgeable():
                 return self.violation(

@@ -19,9 +19,8 @@ cdef enum Sent:                     # what send() says
     QUEUED = 2                      # accepted, to be encoded when its turn comes
     NO_ROOM = 0                     # make room by `reserve()` and try again
     WAIT_PEER = -1                  # the channel's credit is used up
-    WAIT_SESSION = -2               # the session's credit is used up
     WAIT_SOCKET = -3                # the channel's share of the queue is full: the socket takes no more
-    WAIT_MEMORY = -4                # the session's queue is full
+    WAIT_MEMORY = -4                # others fill the queue, or the process's budget is used up
     WAIT_CONNECTION = -7            # there is none, until the session is resumed
     IS_OVER = -5                    # our half of the channel, or the session, has ended
     TOO_LARGE = -6                  # over the peer's max_message
@@ -41,6 +40,7 @@ cdef enum Hold:                     # why no message is encoded at once
     REPLAYING = 4                   # what was lost on a broken connection goes first
     PARTED = 8                      # there is no connection
     GIVING_WAY = 16                 # others have their turn
+    OUT_OF_CREDIT = 32              # whose turn it is has a message that costs more than the session has credit for
 
 cdef class Output:
     # what the process has to give
@@ -54,15 +54,13 @@ cdef class Output:
     cdef uint64_t session_need              # what SESSION_BLOCKED announces
     # queues
     cdef schedule_t schedule
-    cdef size_t queued                      # bytes of messages accepted and not yet encoded
-    cdef size_t send_buffer                 # most of them
+    cdef size_t queued                      # cost of what is accepted and not yet encoded
+    cdef size_t send_buffer                 # most of that
     cdef channel_t *dirty_first
     cdef channel_t *dirty_last
     cdef channel_t *writable_first
     cdef channel_t *writable_last
-    cdef channel_t *credit_waiting_first    # for session credit, first come first served
-    cdef channel_t *credit_waiting_last
-    cdef channel_t *memory_waiting_first    # for room in the queue
+    cdef channel_t *memory_waiting_first    # for room in the queue, without a message offered; first come, first served
     cdef channel_t *memory_waiting_last
     cdef size_t room_promised               # of the queue, to channels that waited for it
     cdef message_t *buried                  # messages dropped where no Python object may be touched
@@ -94,28 +92,32 @@ cdef class Output:
     # sending, in the order of a message's life
     cdef int send_small(self, channel_t *channel, const char *data, size_t size) noexcept nogil      # copies; size <= INLINE
     cdef int send_object(self, channel_t *channel, bytes message) except? -100                 # keeps a reference
+    cdef int offer(self, channel_t *channel, bytes message) except? -100                       # the same, and leaves it here to wait
+    cdef bint settle_offer(self, channel_t *channel) noexcept nogil                            # whether it was accepted; else it is gone
+    cdef void wait_for_room(self, channel_t *channel, size_t size) noexcept nogil              # for who did not offer it
     cdef void stop_waiting(self, channel_t *channel) noexcept nogil
     cdef list collect(self, size_t limit)                       # bytes objects to be written now, about `limit` bytes
     cdef bint has_output(self) noexcept nogil
 
     # for the incoming half
     cdef int admit(self, channel_t *channel, size_t size) noexcept nogil
+    cdef bint fits(self, size_t cost) noexcept nogil
     cdef bint has_room(self, channel_t *channel, size_t cost) noexcept nogil
     cdef size_t give_room_back(self, channel_t *channel) noexcept nogil
+    cdef message_t *append(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil
     cdef int enqueue(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil    # counts no reference
     cdef void mark_dirty(self, channel_t *channel, int dirt) noexcept nogil
     cdef void tell(self, channel_t *channel) noexcept nogil
     cdef void mark_writable(self, channel_t *channel) noexcept nogil
-    cdef void pay(self, channel_t *channel, size_t size) noexcept nogil
+    cdef void accept(self, channel_t *channel, message_t *message) noexcept nogil
+    cdef void accept_offer(self, channel_t *channel) noexcept nogil
+    cdef void withdraw(self, channel_t *channel) noexcept nogil
     cdef void say_blocked(self, channel_t *channel) noexcept nogil
-    cdef void say_session_blocked(self) noexcept nogil
+    cdef void say_session_blocked(self, size_t cost) noexcept nogil
     cdef void wake_memory(self) noexcept nogil
     cdef int write_dirty(self) except -1
-    cdef void give_back(self, channel_t *channel) noexcept nogil
     cdef void want(self, channel_t *channel, size_t cost) noexcept nogil
-    cdef void join_credit_line(self, channel_t *channel) noexcept nogil
     cdef void join_memory_line(self, channel_t *channel) noexcept nogil
-    cdef void promise(self) noexcept nogil                      # session credit has come: hand it out
     cdef void drop_queue(self, channel_t *channel) noexcept nogil
     cdef void bury(self, channel_t *channel) noexcept nogil
     cdef int reserve(self, size_t size) except -1
@@ -130,7 +132,10 @@ cdef class Output:
     cdef list collect_again(self, size_t limit)                 # what collect() does while frames are sent again
     cdef uint64_t unsent_messages(self) noexcept nogil
     cdef int put(self, uint64_t channel, int kind, const char *payload, size_t size) except -1
+    cdef channel_t *whose_turn(self) noexcept nogil             # NULL: nobody's
     cdef int fill(self, size_t limit) except -1
+    cdef void message_written(self, channel_t *channel) noexcept nogil
+    cdef void tell_offer(self, channel_t *channel) noexcept nogil
     cdef int fragment(self, channel_t *channel, size_t size, bint last) except -1
     cdef int put_dirt(self, channel_t *channel) except -1
     cdef int put_slots(self) except -1                          # the machine's part

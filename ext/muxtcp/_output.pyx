@@ -15,10 +15,10 @@ from libc.string cimport memcpy
 from . cimport _wire
 from ._flow cimport MESSAGE_COST, budget_has, credit_left
 from ._replay cimport replay_again, replay_free, replay_full, replay_keep, replay_release, replay_sent
-from ._schedule cimport CLASSES, schedule_add, schedule_charge, schedule_next, schedule_remove
+from ._schedule cimport CLASSES, schedule_add, schedule_begun, schedule_charge, schedule_next, schedule_remove
 from ._table cimport (
-    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_CREDIT_LINE, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE,
-    LOCAL_FINISHED, OPEN_STATE, REMOTE_FINISHED, RESET_DIRT, WANTS_FINISH, WANTS_WRITE, channel_free, cost_of,
+    BLOCKED_DIRT, CLOSED, CREDIT_DIRT, FINISH_DIRT, IN_DIRTY, IN_MEMORY_LINE, IN_READY, IN_TABLE, IN_WRITABLE, LOCAL_FINISHED,
+    OPEN_STATE, REMOTE_FINISHED, RESET_DIRT, TAKEN, WANTS_FINISH, WANTS_WRITE, channel_free, cost_of,
 )
 from ._wire cimport MAX_HEADER_BYTES, write_header, write_varint
 
@@ -51,10 +51,6 @@ cdef class Output:
             channel, self.writable_first = self.writable_first, self.writable_first.next_writable
             channel.flags &= ~<int>IN_WRITABLE
             self.settle(channel)
-        while self.credit_waiting_first != NULL:
-            channel, self.credit_waiting_first = self.credit_waiting_first, self.credit_waiting_first.next_in_credit_line
-            channel.flags &= ~<int>IN_CREDIT_LINE
-            self.settle(channel)
         while self.memory_waiting_first != NULL:
             channel, self.memory_waiting_first = self.memory_waiting_first, self.memory_waiting_first.next_in_memory_line
             channel.flags &= ~<int>IN_MEMORY_LINE
@@ -83,37 +79,28 @@ cdef class Output:
             self.want(channel, cost)
             return WAIT_CONNECTION
         if credit_left(&channel.outgoing) < cost:
-            self.give_back(channel)
             self.want(channel, cost)
             self.say_blocked(channel)
             return WAIT_PEER
-        # Room in the queue. Each channel has a quarter; the last quarter of the whole is kept for urgent and high ones, so that a
-        # bulk sender's queue does not hold them up. A message larger than its share goes when it is alone.
-        if channel.queued and channel.queued + size > self.send_buffer >> 2:
-            self.give_back(channel)
-            self.want(channel, cost)
-            return WAIT_SOCKET
-        if room < cost and (channel.priority > 1 and self.memory_waiting_first != NULL or not self.has_room(channel, cost)):
-            # Credit that suffices is kept: two channels would else swap it for room, and room for credit, for ever.
-            if channel.promised < cost:
-                self.give_back(channel)
-            self.join_memory_line(channel)
-            self.want(channel, cost)
-            return WAIT_MEMORY
-        if cost > channel.promised:
-            self.give_back(channel)
-            if self.credit_waiting_first != NULL or credit_left(&self.outgoing) < cost:
-                self.want(channel, cost)
-                self.join_credit_line(channel)
-                self.promise()                              # it may be the first, with less to send than before
-                return WAIT_SESSION
+        if room < cost and not self.has_room(channel, cost):
+            return WAIT_SOCKET if channel.queued else WAIT_MEMORY
         return 0
 
-    cdef bint has_room(self, channel_t *channel, size_t cost) noexcept nogil:
-        """Whether the queue takes `cost` more for this channel, beside what was promised."""
+    cdef bint fits(self, size_t cost) noexcept nogil:
+        """Whether the queue takes `cost` more beside what was promised. One message may go over it, so that any can be sent."""
         cdef size_t taken = self.queued + self.room_promised
-        cdef size_t most = self.send_buffer - (self.send_buffer >> 2 if channel.priority > 1 else 0)
-        return taken == 0 or taken + cost <= most and budget_has(self.budget, cost)
+        return taken == 0 or taken + cost <= self.send_buffer and budget_has(self.budget, cost)
+
+    cdef bint has_room(self, channel_t *channel, size_t cost) noexcept nogil:
+        """Whether the channel may have `cost` more in the queue: at most what is free (Choudhury and Hahne, 1998). So n busy channels
+        have one part each, of n + 1, and the one that is left lets the next begin."""
+        return self.memory_waiting_first == NULL and self.fits(channel.queued + cost)
+
+    cdef void wait_for_room(self, channel_t *channel, size_t size) noexcept nogil:
+        """A message of `size` bytes found no room, and was not offered: its channel is told when to try again."""
+        if channel.first == NULL:                           # else it is told when its own messages are written
+            self.join_memory_line(channel)
+        self.want(channel, size + MESSAGE_COST)
 
     cdef size_t give_room_back(self, channel_t *channel) noexcept nogil:
         cdef size_t room = channel.room_promised
@@ -127,36 +114,17 @@ cdef class Output:
         channel.need = cost
         self.wake_memory()
 
-    @cython.final
-    cdef inline void give_back(self, channel_t *channel) noexcept nogil:
-        """Let those who wait have the session credit that was set aside for the channel."""
-        if channel.promised:
-            self.outgoing.used -= channel.promised
-            channel.promised = 0
-            self.promise()
-
     cdef void say_blocked(self, channel_t *channel) noexcept nogil:
         """Announce, once at each limit, that the channel stands there (K-7)."""
         if channel.outgoing.blocked != channel.outgoing.limit + 1:          # + 1: a limit of 0 is one too
             channel.outgoing.blocked = channel.outgoing.limit + 1
             self.mark_dirty(channel, BLOCKED_DIRT)
 
-    cdef void say_session_blocked(self) noexcept nogil:
-        self.session_need = self.outgoing.used + self.credit_waiting_first.need
+    cdef void say_session_blocked(self, size_t cost) noexcept nogil:
+        self.session_need = self.outgoing.used + cost
         if self.outgoing.blocked != self.outgoing.limit + 1:
             self.outgoing.blocked = self.outgoing.limit + 1
             self.slots |= BLOCKED_SLOT
-
-    cdef void join_credit_line(self, channel_t *channel) noexcept nogil:
-        if channel.flags & IN_CREDIT_LINE:
-            return
-        channel.flags |= IN_CREDIT_LINE
-        channel.next_in_credit_line = NULL
-        if self.credit_waiting_last == NULL:
-            self.credit_waiting_first = channel
-        else:
-            self.credit_waiting_last.next_in_credit_line = channel
-        self.credit_waiting_last = channel
 
     cdef void join_memory_line(self, channel_t *channel) noexcept nogil:
         if channel.flags & IN_MEMORY_LINE:
@@ -175,7 +143,7 @@ cdef class Output:
         cdef int why = self.admit(channel, size)
         if why:
             return why
-        if self.held_back or self.schedule.waiting:
+        if self.held_back or self.schedule.waiting or credit_left(&self.outgoing) < size + MESSAGE_COST:
             return self.enqueue(channel, data, size, NULL)
         if self.room - self.used < size + MAX_HEADER_BYTES:
             return NO_ROOM
@@ -184,17 +152,11 @@ cdef class Output:
         self.sent_sizes += to + size - (self.block_start + self.used)
         self.used = to + size - self.block_start
         self.sent_frames += 1
-        self.pay(channel, size)
-        return WRITTEN
-
-    @cython.final
-    cdef inline void pay(self, channel_t *channel, size_t size) noexcept nogil:
-        """Take the credit of an accepted message."""
         channel.outgoing.used += size + MESSAGE_COST
         self.outgoing.used += size + MESSAGE_COST
-        self.give_back(channel)                             # it may have been more than this message costs
         self.sent_messages += 1
         self.sent_bytes += size
+        return WRITTEN
 
     cdef int send_object(self, channel_t *channel, bytes message) except? -100:
         """Accept a message of any size; a large one is kept by reference until it is written. WRITTEN, QUEUED, or why not."""
@@ -216,13 +178,22 @@ cdef class Output:
         return result
 
     cdef int enqueue(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil:
-        cdef message_t *message = <message_t *>malloc(sizeof(message_t) + (size if owner == NULL else 0))
+        cdef message_t *message = self.append(channel, data, size, owner)
         if message == NULL:
             return WAIT_MEMORY
+        self.accept(channel, message)
+        return QUEUED
+
+    cdef message_t *append(self, channel_t *channel, const char *data, size_t size, PyObject *owner) noexcept nogil:
+        """Put a message behind those of its channel, and take the channel's credit for it."""
+        cdef message_t *message = <message_t *>malloc(sizeof(message_t) + (size if owner == NULL else 0))
+        if message == NULL:
+            return NULL
         message.next = NULL
         message.owner = owner
         message.size = size
         message.written = 0
+        message.paid = False
         if owner == NULL:
             memcpy(<char *>(message + 1), data, size)
             message.data = <const char *>(message + 1)
@@ -233,12 +204,66 @@ cdef class Output:
         else:
             channel.last.next = message
         channel.last = message
-        channel.queued += size
-        self.queued += size
-        self.charge(size + MESSAGE_COST)
-        self.pay(channel, size)
+        channel.outgoing.used += size + MESSAGE_COST
         schedule_add(&self.schedule, channel)
-        return QUEUED
+        self.held_back &= ~<uint32_t>OUT_OF_CREDIT          # it may go before the one that lacked credit
+        return message
+
+    cdef void accept(self, channel_t *channel, message_t *message) noexcept nogil:
+        cdef size_t rest = message.size - message.written + MESSAGE_COST
+        channel.queued += rest
+        self.queued += rest
+        self.charge(message.size + MESSAGE_COST)
+        self.sent_messages += 1
+        self.sent_bytes += message.size
+
+    # Offering: a message that lacks nothing but room stays with us, in its place among those that are sent, while its sender waits
+
+    cdef int offer(self, channel_t *channel, bytes message) except? -100:
+        """As send_object(); and where room is lacking, the message is left here. The channel is told when it is accepted: there is room
+        for all that is left of it, at the latest when nothing is. Only one message of a channel may be offered."""
+        cdef int result = self.send_object(channel, message)
+        if result != WAIT_SOCKET and result != WAIT_MEMORY:
+            return result
+        channel.offered = self.append(channel, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), <PyObject *>message)
+        if channel.offered == NULL:
+            raise MemoryError
+        Py_INCREF(message)
+        return result
+
+    cdef void accept_offer(self, channel_t *channel) noexcept nogil:
+        self.accept(channel, channel.offered)
+        channel.offered = NULL
+        channel.flags |= TAKEN
+
+    cdef void withdraw(self, channel_t *channel) noexcept nogil:
+        """Nobody waits for the offered message any more: it is taken back, or accepted, if it has begun."""
+        cdef message_t *message = channel.offered
+        cdef message_t *before = channel.first
+        if message == NULL:
+            return
+        if message.paid:
+            self.accept_offer(channel)
+            return
+        if before == message:
+            channel.first = channel.last = NULL
+        else:
+            while before.next != message:
+                before = before.next
+            before.next = NULL
+            channel.last = before
+        channel.offered = NULL
+        channel.outgoing.used -= message.size + MESSAGE_COST
+        message.next = self.buried
+        self.buried = message
+        self.held_back &= ~<uint32_t>OUT_OF_CREDIT          # it may have been the one that lacked it
+
+    cdef bint settle_offer(self, channel_t *channel) noexcept nogil:
+        cdef bint taken
+        self.withdraw(channel)
+        taken = channel.flags & TAKEN != 0
+        channel.flags &= ~<int>TAKEN
+        return taken
 
     # Waking those who wait
 
@@ -258,33 +283,15 @@ cdef class Output:
             self.writable_last.next_writable = channel
         self.writable_last = channel
 
-    cdef void promise(self) noexcept nogil:
-        """Set session credit aside for those who wait, first come first served: a large message is not overtaken for ever by small ones."""
-        cdef channel_t *channel
-        while self.credit_waiting_first != NULL:
-            channel = self.credit_waiting_first
-            if channel.flags & WANTS_WRITE and channel.state != CLOSED:
-                if credit_left(&self.outgoing) < channel.need:
-                    self.say_session_blocked()
-                    return
-                self.outgoing.used += channel.need
-                channel.promised = channel.need
-                self.mark_writable(channel)
-            self.credit_waiting_first = channel.next_in_credit_line
-            if self.credit_waiting_first == NULL:
-                self.credit_waiting_last = NULL
-            channel.flags &= ~<int>IN_CREDIT_LINE
-            self.settle(channel)
-
     cdef void wake_memory(self) noexcept nogil:
-        """Set room in the queue aside for those who wait, once half of it is free: first come, first served here as well."""
+        """Set room in the queue aside for those who wait for it, once half of it is free: first come, first served."""
         cdef channel_t *channel
         if self.queued + self.room_promised > self.send_buffer >> 1:
             return
         while self.memory_waiting_first != NULL:
             channel = self.memory_waiting_first
             if channel.flags & WANTS_WRITE and channel.state != CLOSED:
-                if not self.has_room(channel, channel.need):
+                if not self.fits(channel.need):
                     return
                 self.room_promised += channel.need
                 channel.room_promised = channel.need
@@ -296,10 +303,9 @@ cdef class Output:
             self.settle(channel)
 
     cdef void stop_waiting(self, channel_t *channel) noexcept nogil:
-        """Nobody waits to send on this channel any more: give back what was promised to it."""
+        """Nobody waits to send on this channel any more: give back what was promised to it, and what was offered."""
         channel.flags &= ~<int>WANTS_WRITE
-        self.give_back(channel)
-        self.promise()                                          # it may have been the first of the line
+        self.withdraw(channel)
         self.give_room_back(channel)
         self.wake_memory()
 
@@ -360,21 +366,24 @@ cdef class Output:
         self.stop_waiting(channel)
 
     cdef void bury(self, channel_t *channel) noexcept nogil:
-        """Put the channel's messages aside; they are let go where Python objects may be touched. Credit for what was not written
-        is the session's again: the peer will never see it."""
+        """Put the channel's messages aside; they are let go where Python objects may be touched. Credit for the part of a message
+        that was not written is the session's again: the peer will never see it."""
         cdef message_t *message = channel.first
         if message == NULL:
             return
         while message != NULL:
-            self.outgoing.used -= message.size - message.written + MESSAGE_COST
-            self.charge(-<int64_t>(message.size + MESSAGE_COST))
-            self.dropped_messages += 1
+            if message.paid:
+                self.outgoing.used -= message.size - message.written + MESSAGE_COST
+            if message != channel.offered:
+                self.charge(-<int64_t>(message.size + MESSAGE_COST))
+                self.dropped_messages += 1
             message = message.next
         channel.last.next = self.buried
         self.buried = channel.first
         self.queued -= channel.queued
         channel.queued = 0
-        channel.first = channel.last = NULL
+        channel.first = channel.last = channel.offered = NULL
+        self.held_back &= ~<uint32_t>OUT_OF_CREDIT
 
     cdef void exhume(self):
         cdef message_t *message
@@ -387,7 +396,7 @@ cdef class Output:
 
     cdef void settle(self, channel_t *channel) noexcept nogil:
         """Free a channel that left the table, as it does when it has ended and was released, and every list."""
-        if not channel.flags & (IN_TABLE | IN_READY | IN_DIRTY | IN_WRITABLE | IN_CREDIT_LINE | IN_MEMORY_LINE):
+        if not channel.flags & (IN_TABLE | IN_READY | IN_DIRTY | IN_WRITABLE | IN_MEMORY_LINE):
             self.charge(-cost_of(channel))
             channel_free(channel)
 
@@ -505,20 +514,45 @@ cdef class Output:
         self.hand_over(part, message.data + message.written, size, True)
         return 0
 
+    cdef channel_t *whose_turn(self) noexcept nogil:
+        """The channel that writes next. A message takes the session's credit as it begins, all that it costs (K-1). While one finds too
+        little, none that comes after it begins, or large ones would never; those that have begun go on, or nothing would come back."""
+        cdef channel_t *channel
+        cdef message_t *message
+        cdef size_t cost
+        while True:
+            channel = schedule_next(&self.schedule)
+            if channel == NULL:
+                return NULL
+            message = channel.first
+            if message == NULL:                                 # all is written, or was dropped
+                schedule_remove(&self.schedule, channel)
+                self.settle(channel)
+                continue
+            if message.paid:
+                return channel
+            cost = message.size + MESSAGE_COST
+            if credit_left(&self.outgoing) >= cost:
+                self.outgoing.used += cost
+                message.paid = True
+                return channel
+            self.say_session_blocked(cost)
+            channel = schedule_begun(&self.schedule)
+            if channel == NULL:
+                self.held_back |= OUT_OF_CREDIT
+            return channel
+
     cdef int fill(self, size_t limit) except -1:
         """Let the scheduler's channels write, until about `limit` bytes are ready."""
         cdef channel_t *channel
         cdef message_t *message
         cdef size_t size, rest
-        while self.sealed + self.used < limit and not self.held_back & LOG_FULL:
-            channel = schedule_next(&self.schedule)
+        cdef uint64_t before
+        while self.sealed + self.used < limit and not self.held_back & (LOG_FULL | OUT_OF_CREDIT):
+            channel = self.whose_turn()
             if channel == NULL:
                 return 0
             message = channel.first
-            if message == NULL:                                 # its queue was dropped
-                schedule_remove(&self.schedule, channel)
-                self.settle(channel)
-                continue
             rest = message.size - message.written
             size = self.peer_max_frame
             if self.schedule.waiting > 1 and size > FRAGMENT:
@@ -528,27 +562,45 @@ cdef class Output:
             if self.log.on and size > BLOCK and replay_full(&self.log, size):
                 self.hold_for_log()
                 return 0
+            before = self.sent_sizes
             self.fragment(channel, size, size == rest)
-            schedule_charge(&self.schedule, channel, size + MESSAGE_COST)
+            schedule_charge(&self.schedule, channel, self.sent_sizes - before)
             message.written += size
-            if size < rest:
-                continue
-            channel.first = message.next
-            if channel.first == NULL:
-                channel.last = NULL
-            channel.queued -= message.size
-            self.queued -= message.size
-            self.charge(-<int64_t>(message.size + MESSAGE_COST))
-            message.next = self.buried
-            self.buried = message
-            if channel.first == NULL and channel.flags & WANTS_FINISH:
-                self.mark_dirty(channel, FINISH_DIRT)
-            if channel.queued <= self.send_buffer >> 3 and channel.flags & WANTS_WRITE:
-                if credit_left(&channel.outgoing) >= channel.need:
-                    self.mark_writable(channel)
-                else:
-                    self.say_blocked(channel)                   # a smaller message took what was left
+            if message != channel.offered:
+                channel.queued -= size
+                self.queued -= size
+            if size == rest:
+                self.message_written(channel)
+            if channel.offered != NULL and self.has_room(channel, channel.offered.size - channel.offered.written + MESSAGE_COST):
+                self.tell_offer(channel)
         return 0
+
+    cdef void tell_offer(self, channel_t *channel) noexcept nogil:
+        self.accept_offer(channel)
+        channel.flags |= WANTS_WRITE
+        channel.need = 0
+        self.tell(channel)
+
+    cdef void message_written(self, channel_t *channel) noexcept nogil:
+        """The channel's first message is written whole: it leaves the queue."""
+        cdef message_t *message = channel.first
+        if message == channel.offered:
+            self.tell_offer(channel)
+        channel.queued -= MESSAGE_COST
+        self.queued -= MESSAGE_COST
+        channel.first = message.next
+        if channel.first == NULL:
+            channel.last = NULL
+        self.charge(-<int64_t>(message.size + MESSAGE_COST))
+        message.next = self.buried
+        self.buried = message
+        if channel.first == NULL and channel.flags & WANTS_FINISH:
+            self.mark_dirty(channel, FINISH_DIRT)
+        if channel.flags & WANTS_WRITE and (channel.first == NULL or self.has_room(channel, channel.need)):
+            if credit_left(&channel.outgoing) >= channel.need:
+                self.mark_writable(channel)
+            else:
+                self.say_blocked(channel)                       # a smaller message took what was left
 
     cdef bint has_output(self) noexcept nogil:
         if self.used or self.sealed or self.slots:
@@ -557,7 +609,7 @@ cdef class Output:
             return False
         return (
             self.held_back & REPLAYING or self.dirty_first != NULL and not self.log_over()
-            or self.schedule.waiting and not self.held_back & LOG_FULL
+            or self.schedule.waiting and not self.held_back & (LOG_FULL | OUT_OF_CREDIT)
         )
 
     cdef list collect(self, size_t limit):
@@ -574,6 +626,8 @@ cdef class Output:
             self.write_dirty()
             self.fill(limit)
             self.write_dirty()                                  # FINISH behind the last message
+            if self.slots & BLOCKED_SLOT:
+                self.put_slots()
             self.wake_memory()
         self.next_room = SMALL_BLOCK if self.sealed == 0 and self.used < SMALL_BLOCK >> 1 else BLOCK
         self.seal()
@@ -606,7 +660,7 @@ cdef class Output:
             while channel != NULL:
                 message = channel.first
                 while message != NULL:
-                    count += 1
+                    count += message != channel.offered
                     message = message.next
                 channel = channel.next_ready
         return count

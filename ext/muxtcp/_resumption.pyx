@@ -14,7 +14,7 @@ from muxtcp.errors import Code, Fate, LocalProtocolError
 
 from . cimport _wire
 from ._life cimport ADMITTING, GREETING, HANDED_OVER, OVER, PROVING
-from ._output cimport CHANNELS_SLOT, CONGESTED, CREDIT_SLOT, GOAWAY_SLOT, LOG_FULL, PARTED, PING_SLOT, REPLAYING
+from ._output cimport CHANNELS_SLOT, CONGESTED, CREDIT_SLOT, GOAWAY_SLOT, LOG_FULL, OUT_OF_CREDIT, PARTED, PING_SLOT, REPLAYING
 from ._replay cimport replay_bytes_at, replay_messages_after, replay_release, replay_rewind
 
 Position = namedtuple("Position", "frames bytes oldest")
@@ -114,8 +114,7 @@ cdef class Resumable(Machine):
         self.excused = SAID_AGAIN
         self.slots = CREDIT_SLOT | CHANNELS_SLOT | (GOAWAY_SLOT if self.going_away else 0)
         self.outgoing.blocked = 0
-        if self.credit_waiting_first != NULL:
-            self.say_session_blocked()
+        self.held_back &= ~<uint32_t>OUT_OF_CREDIT              # who lacks it says so anew
         if self.pings > self.ponged:
             self.pings_timed = 0
             self.slots |= PING_SLOT

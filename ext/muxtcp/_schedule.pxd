@@ -7,7 +7,7 @@ from ._table cimport IN_READY, channel_t
 
 cdef enum:
     CLASSES = 4
-    QUANTUM = 16_384                # of a channel: one fragment's worth a turn
+    QUANTUM = 2_048                 # bytes that a channel earns a turn; who sends a larger frame sits out the next ones
     SMALLEST_SHARE = 4_096          # of the lowest class; each higher one has four times as much
 
 cdef struct class_t:
@@ -37,7 +37,9 @@ cdef inline void schedule_add(schedule_t *schedule, channel_t *channel) noexcept
 
 
 cdef inline void schedule_rotate(class_t *line) noexcept nogil:
+    """Pass the turn on. With each turn, used or not, a channel earns one quantum."""
     cdef channel_t *channel = line.first
+    channel.deficit += QUANTUM
     if line.last != channel:
         line.first = channel.next_ready
         channel.next_ready = NULL
@@ -55,8 +57,9 @@ cdef inline channel_t *schedule_next(schedule_t *schedule) noexcept nogil:
         for index in range(CLASSES):
             line = &schedule.classes[index]
             if line.first != NULL and line.share > 0:
-                while line.first.deficit <= 0:  # overdrawn by its last turn: waits until it has paid
-                    line.first.deficit += QUANTUM
+                if line.first == line.last:     # alone: there is nobody to wait for
+                    line.first.deficit = QUANTUM
+                while line.first.deficit <= 0:  # overdrawn by a large frame: waits until it has paid
                     schedule_rotate(line)
                 return line.first
         for index in range(CLASSES):            # everyone who waits has used up his share: a new round
@@ -64,6 +67,19 @@ cdef inline channel_t *schedule_next(schedule_t *schedule) noexcept nogil:
                 schedule.classes[index].share + (<int64_t>SMALLEST_SHARE << 2 * (CLASSES - 1 - index)),
                 <int64_t>SMALLEST_SHARE << 2 * (CLASSES - 1 - index),
             )
+
+
+cdef inline channel_t *schedule_begun(schedule_t *schedule) noexcept nogil:
+    """A channel whose first message is paid for, whose turn it ever is; or NULL."""
+    cdef channel_t *channel
+    cdef int index
+    for index in range(CLASSES):
+        channel = schedule.classes[index].first
+        while channel != NULL:
+            if channel.first != NULL and channel.first.paid:
+                return channel
+            channel = channel.next_ready
+    return NULL
 
 
 cdef inline void schedule_remove(schedule_t *schedule, channel_t *channel) noexcept nogil:
@@ -77,9 +93,9 @@ cdef inline void schedule_remove(schedule_t *schedule, channel_t *channel) noexc
 
 
 cdef inline void schedule_charge(schedule_t *schedule, channel_t *channel, size_t size) noexcept nogil:
-    """Count `size` bytes sent by the channel whose turn it is; pass the turn on when its quantum is used up."""
+    """Count `size` bytes sent by a channel; pass the turn on when it had it, and has used it up."""
     cdef class_t *line = &schedule.classes[channel.priority]
     line.share -= <int64_t>size
     channel.deficit -= <int64_t>size
-    if channel.deficit <= 0:
+    if channel.deficit <= 0 and line.first == channel:
         schedule_rotate(line)

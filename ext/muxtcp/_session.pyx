@@ -32,7 +32,7 @@ from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open, encode_pairs
 from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
-from ._output cimport BLOCK, CONGESTED, GIVING_WAY, PARTED, PING_SLOT
+from ._output cimport BLOCK, CONGESTED, GIVING_WAY, OUT_OF_CREDIT, PARTED, PING_SLOT
 from ._table cimport CLOSED, KEPT, OURS, SERVED, channel_t
 from ._wakeup cimport Wakeup
 
@@ -172,8 +172,8 @@ cdef class SessionCore(ChannelHost):
         if self.failure is not None:
             return 0                                            # the last words are written, whatever the line takes
         self.engine.held_back |= CONGESTED
-        self.congested_since = self.clock()
-        self.congested_with = self._unsent()
+        self.full = True
+        self.congested_since, self.congested_with = self.clock(), self._unsent()
         self.set_timer()
         return 0
 
@@ -239,7 +239,7 @@ cdef class SessionCore(ChannelHost):
         while self.transport is not None and not engine.held_back & CONGESTED and engine.has_output():
             if engine.slots & PING_SLOT:
                 engine.now = self.clock()                       # a round trip is measured from here
-            segments = engine.collect(WRITE_SIZE)
+            segments = engine.collect(BLOCK if self.full else WRITE_SIZE)       # what is written can no longer be overtaken
             if not segments:
                 break
             if self.shut:
@@ -248,6 +248,7 @@ cdef class SessionCore(ChannelHost):
                 self.write_one(segments[0])
             else:
                 self.write(segments)
+            self.full = self.full and self.transport.get_write_buffer_size() > 0
         if not self.delivering and engine.writable_first != NULL:
             self.output_ready()                                 # their turn comes when no user code is running
         if self.progress is not None:
@@ -272,8 +273,7 @@ cdef class SessionCore(ChannelHost):
     cdef int write(self, list segments) except -1:
         """Hand segments to the transport in system calls that stay below the size where loopback becomes five times slower."""
         cdef list group = []
-        cdef Py_ssize_t left = BLOCK
-        cdef Py_ssize_t size
+        cdef Py_ssize_t size, left = BLOCK
         for segment in segments:
             size = len(segment)
             while size > left:
@@ -531,7 +531,7 @@ cdef class SessionCore(ChannelHost):
         cdef Engine engine = self.engine
         if self.quiet.done():
             return
-        written = not engine.has_output() and engine.log.count == 0 and not engine.held_back & PARTED
+        written = not engine.has_output() and engine.log.count == 0 and not engine.held_back & (PARTED | OUT_OF_CREDIT)
         if self.failure is not None or engine.phase == OVER or self._in_use() == 0 and written:
             self.quiet.set_result(None)
 

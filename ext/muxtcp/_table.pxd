@@ -31,7 +31,7 @@ cdef enum Flag:
     IN_READY = 1                    # in the scheduler
     IN_DIRTY = 2                    # has control frames to write
     IN_WRITABLE = 4                 # a WRITABLE event is owed
-    IN_CREDIT_LINE = 8              # waits for the session's credit
+    TAKEN = 8                       # the message that a waiting sender had offered was accepted
     RELEASED = 16                   # nobody looks at it any more
     WANTS_WRITE = 32                # a send was turned away
     WANTS_FINISH = 64               # FINISH follows the queued messages
@@ -54,6 +54,7 @@ cdef struct message_t:              # a message accepted for sending, not yet wr
     const char *data
     size_t size
     size_t written
+    bint paid                       # holds credit of the session: its first frame is written, or about to be
 
 cdef struct channel_t:
     uint64_t id
@@ -61,15 +62,14 @@ cdef struct channel_t:
     channel_t *next_ready
     channel_t *next_dirty
     channel_t *next_writable
-    channel_t *next_in_credit_line
     channel_t *next_in_memory_line
     outgoing_t outgoing
     incoming_t incoming
     message_t *first
     message_t *last
-    size_t queued                   # bytes in first .. last
+    message_t *offered              # the last one, while it is not accepted: its sender waits
+    size_t queued                   # cost of what is accepted and not written
     size_t need                     # cost of the message that was turned away last
-    size_t promised                 # session credit set aside for it
     size_t room_promised            # room in the queue set aside for it
     int64_t deficit                 # of deficit round robin
     double opened_at

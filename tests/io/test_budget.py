@@ -39,8 +39,9 @@ async def handler(channel: Channel) -> None:
         while True:
             await channel.send(bytes(1_000))
     if channel.name == "torrent":
+        message = await channel.recv()
         for _ in range(200):
-            await channel.send(MESSAGE)
+            await channel.send(message)
     async for message in channel:
         await channel.send(message)
 
@@ -133,15 +134,17 @@ async def test_who_fails_when_told_that_memory_is_short_takes_no_session_down(ca
     ]
 
 
-async def test_when_all_is_used_a_sender_has_one_message_on_its_way() -> None:
+@pytest.mark.parametrize("message", [MESSAGE, b""], ids=["large", "empty"])
+async def test_when_all_is_used_a_sender_has_one_message_on_its_way(message: bytes) -> None:
     async with crowd(0) as (server, ballast, _), connect(server.addresses[0], config=Config()) as session:
         channel = await session.open("torrent")
+        await channel.send(message)
         [peer] = server.sessions
         await channel.recv()
         ballast.up_to(1.0)
         for number in range(1, 200):
-            assert await channel.recv() == MESSAGE, number
-            assert peer.engine.held_bytes <= 2 * len(MESSAGE)
+            assert await channel.recv() == message, number
+            assert peer.engine.held_bytes <= 2 * (len(message) + 64)
         del peer
 
 

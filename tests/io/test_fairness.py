@@ -66,21 +66,18 @@ def on_virtual_clock(scenario: Coroutine[Any, Any, list[float]]) -> list[float]:
         return runner.run(scenario)
 
 
-by_message = pytest.mark.xfail(
-    reason="room and credit are handed out by the message, and the largest holds up all others"
-)
-
-
 @pytest.mark.parametrize(
     "sizes",
     [
         [QUANTUM] * 2,
-        pytest.param([QUANTUM] * 10, marks=by_message),
+        [QUANTUM] * 10,
         [QUANTUM] * 100,
-        pytest.param([QUANTUM, LARGE], marks=by_message),
-        pytest.param([SMALL, LARGE], marks=by_message),
+        [QUANTUM, LARGE],
+        [SMALL, LARGE],
+        [QUANTUM] + [LARGE] * 4,
+        [QUANTUM] * 25 + [4 * QUANTUM] * 25,
     ],
-    ids=["2", "10", "100", "a large one", "a small and a large one"],
+    ids=["2", "10", "100", "a large one", "a small and a large one", "many large ones", "more than the queue takes"],
 )
 def test_busy_channels_get_equal_parts(sizes: list[int]) -> None:
     shares = on_virtual_clock(Line().shares(sizes, 60.0))
@@ -88,10 +85,7 @@ def test_busy_channels_get_equal_parts(sizes: list[int]) -> None:
     assert max(shares) <= 1.1
 
 
-@pytest.mark.parametrize(
-    ("size", "flood"),
-    [(QUANTUM, 1), pytest.param(QUANTUM, 10, marks=by_message), pytest.param(LARGE, 1, marks=by_message)],
-)
+@pytest.mark.parametrize(("size", "flood"), [(QUANTUM, 1), (QUANTUM, 10), (LARGE, 1), (LARGE, 10)])
 @pytest.mark.parametrize("priority", [Priority.URGENT, Priority.HIGH])
 def test_a_small_message_beside_bulk_waits_for_little(priority: Priority, size: int, flood: int) -> None:
     async def scenario() -> list[float]:

@@ -93,7 +93,8 @@ async def test_a_batch_is_bounded() -> None:
         assert max(sizes) == 4_096
 
 
-async def test_who_sends_without_having_to_wait_lets_others_run() -> None:
+@pytest.mark.parametrize("size", [0, 1, 64])
+async def test_who_sends_without_having_to_wait_lets_others_run(size: int) -> None:
     async def handler(channel: Channel) -> None:
         async for _ in channel:
             pass
@@ -102,7 +103,7 @@ async def test_who_sends_without_having_to_wait_lets_others_run() -> None:
         channel = await p.client.open("sink")
         with Clock() as clock:
             for _ in range(10 * MANY):
-                await channel.send(bytes(64))
+                await channel.send(bytes(size))
         assert clock.turns > 10 * MANY // 8_192
 
 

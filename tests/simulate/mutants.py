@@ -267,5 +267,5 @@ MUTANTS: dict[type[World], str] = {  # what the simulator says
     ForgetsTheFirstFrame: "is not what it was",
     WrongOrder: "is not what it was",
     RecordInsideAFrame: "has no frames in it|was written as",
-    CreditIsNotSaidAgain: "waits for ever",
+    CreditIsNotSaidAgain: "waits for ever|were sent, \\d+ arrived",
 }

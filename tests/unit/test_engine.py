@@ -7,7 +7,7 @@ import pytest
 from support import frames
 from support.frames import Kind, Record
 from support.pair import Alone, Pair, Side
-from support.parts import Event, EventKind
+from support.parts import EventKind
 
 from muxtcp._engine import Engine, MemoryBudget
 from muxtcp.errors import LocalProtocolError
@@ -109,27 +109,6 @@ def test_credit_of_what_was_never_written_comes_back() -> None:
         pair.pump()
 
 
-def test_a_promise_that_was_too_large_serves_the_next_in_line() -> None:
-    """The session's credit is used up; the first in line then sends less than it had asked for."""
-    pair = engines(consume=False, session_window=32_768, channel_window=32_768, memory_limit=32_768)
-    used = pair.client.engine.open("used")
-    while pair.client.engine.send(used, bytes(4_000)):
-        pass
-    pair.client.engine.give_up(used)
-    first, second = pair.client.engine.open("first"), pair.client.engine.open("second")
-    assert not pair.client.engine.send(first, bytes(15_000))
-    assert not pair.client.engine.send(second, bytes(10_000))
-    pair.pump()
-    for _ in range(4):
-        pair.server.engine.consume(used, 4_000)
-    pair.pump()
-    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first]
-    assert pair.client.engine.send(first, b"")
-    pair.pump()
-    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first, second]
-    assert pair.client.engine.send(second, bytes(10_000))
-
-
 @pytest.mark.parametrize("scarce", ["channel_window", "session_window"])
 def test_an_announcement_that_overtakes_queued_messages_is_believed(scarce: str) -> None:
     """What a sender needs counts messages behind the announcement; little of the window is used: not worth a grant."""
@@ -138,46 +117,54 @@ def test_an_announcement_that_overtakes_queued_messages_is_believed(scarce: str)
     channel = pair.client.engine.open("")
     pair.pump()
     assert pair.client.engine.send(channel, bytes(7_000))
-    assert not pair.client.engine.send(channel, bytes(30_000))
+    accepted = pair.client.engine.send(channel, bytes(30_000))
+    assert accepted == (scarce == "session_window"), "credit of the session is taken when the message begins"
     pair.pump()
     assert len(heard(pair.client, Kind.BLOCKED if scarce == "channel_window" else Record.SESSION_BLOCKED)) == 1
-    assert pair.client.engine.send(channel, bytes(30_000))
+    assert accepted or pair.client.engine.send(channel, bytes(30_000))
+    pair.pump()
+    assert pair.server.messages(channel) == [bytes(7_000), bytes(30_000)]
 
 
 def test_who_needs_less_than_was_announced_is_granted_what_there_is() -> None:
-    """The announcement counted a promise to a channel that gave up: the whole window is enough, but not for both."""
-    pair = engines(consume=False, max_message=30_000, channel_window=65_536, session_window=32_768, memory_limit=32_768)
-    used, gives_up, waits = (pair.client.engine.open(name) for name in ("used", "gives up", "waits"))
-    assert pair.client.engine.send(used, bytes(28_000))
-    assert pair.client.engine.send(used, bytes(4_000))
-    assert not pair.client.engine.send(gives_up, bytes(25_000))
+    """The announcement counted a message that was then given up: the whole window is enough, but not for both."""
+    window = dict.fromkeys(["channel_window", "session_window", "memory_limit"], 200_000)
+    pair = engines(consume=False, max_message=199_900, **window)
+    gives_up, waits = (pair.client.engine.open(name) for name in ("gives up", "waits"))
+    for channel in (gives_up, waits):
+        assert pair.client.engine.send(channel, bytes(199_900))
+    begun = pair.client.engine.data_to_send(20_000)
+    assert begun.count(frames.session_blocked(200_000, 2 * 199_964)) == 1
+    pair.server.engine.receive_data(begun, pair.now)
+    pair.client.engine.reset(gives_up, 2)
     pair.pump()
-    pair.server.engine.consume(used, 28_000)
+    pair.server.engine.release(gives_up)
     pair.pump()
-    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [gives_up]
-    assert not pair.client.engine.send(waits, bytes(30_000))
-    pair.pump()
-    pair.client.engine.give_up(gives_up)
-    pair.server.engine.consume(used, 4_000)
-    pair.pump()
-    assert pair.client.engine.send(waits, bytes(30_000))
+    assert pair.server.messages(waits) == [bytes(199_900)]
 
 
-def test_a_channel_may_wait_for_memory_and_for_credit() -> None:
-    """An urgent channel has no room for a large message, and then no credit of the session for a smaller one."""
-    pair = engines(consume=False, send_buffer=40_000, session_window=32_768, memory_limit=32_768)
-    full = pair.client.engine.open("full")
-    waits = pair.client.engine.open("waits", priority=0)
-    assert pair.client.engine.send(full, bytes(20_000))
-    assert not pair.client.engine.send(waits, bytes(20_000)), "no room in the queue"
-    assert not pair.client.engine.send(waits, bytes(15_000)), "no credit of the session"
+def test_credit_of_the_session_goes_to_whose_turn_it_is() -> None:
+    """A message of bulk has too little: what is urgent passes it, what is bulk as well does not, however small."""
+    pair = engines(consume=False, session_window=32_768, memory_limit=32_768)
+    used, first, second = (pair.client.engine.open(name, priority=3) for name in ("used", "first", "second"))
+    urgent = pair.client.engine.open("urgent", priority=0)
+    for channel, size in [(used, 20_000), (first, 15_000), (second, 100), (urgent, 100)]:
+        assert pair.client.engine.send(channel, bytes(size))
+        pair.pump()
+    assert [event.channel for event in pair.server.seen(EventKind.MESSAGE)] == [used, urgent]
+    pair.server.engine.consume(used, 20_000)
     pair.pump()
-    assert pair.client.seen(EventKind.WRITABLE) == [Event(EventKind.WRITABLE, waits)], "there is room now"
-    assert not pair.client.engine.send(waits, bytes(15_000)), "and still no credit"
-    pair.server.engine.consume(full, 20_000)
+    assert [event.channel for event in pair.server.seen(EventKind.MESSAGE)] == [used, urgent, first, second]
+
+
+def test_a_message_that_has_begun_goes_on_while_the_next_lacks_credit() -> None:
+    """Credit for it was taken whole, and comes back only when it has come whole: to wait here would be for ever."""
+    pair = engines(session_window=32_768, memory_limit=32_768, max_frame=16_384)
+    channels = [pair.client.engine.open("") for _ in range(3)]
+    for channel in channels:
+        assert pair.client.engine.send(channel, bytes(20_000))
     pair.pump()
-    assert pair.client.seen(EventKind.WRITABLE) == [Event(EventKind.WRITABLE, waits)] * 2
-    assert pair.client.engine.send(waits, bytes(15_000))
+    assert [pair.server.messages(channel) for channel in channels] == [[bytes(20_000)]] * 3
 
 
 def end_at_once(pair: Pair, channel: int) -> None:
@@ -195,8 +182,8 @@ def test_a_channel_that_waits_for_memory_may_end() -> None:
     full, ends, next_one = (pair.client.engine.open(name) for name in ("full", "ends", "next"))
     pair.pump()
     assert pair.client.engine.send(full, bytes(20_000))
-    assert not pair.client.engine.send(ends, bytes(9_000)), "no room in the queue"
-    assert not pair.client.engine.send(next_one, bytes(9_000))
+    assert not pair.client.engine.send(ends, bytes(19_000)), "no room in the queue"
+    assert not pair.client.engine.send(next_one, bytes(9_000)), "behind the first"
     end_at_once(pair, ends)
     pair.pump()
     assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [next_one]
@@ -207,18 +194,19 @@ def test_a_channel_that_waits_for_memory_may_end() -> None:
 
 
 def test_a_channel_that_waits_for_credit_may_end() -> None:
-    """It ends behind one that goes on waiting, so that the line stands still; those behind it get their turn."""
+    """It lacks the session's credit, and others wait behind it; they get their turn."""
     pair = engines(consume=False, session_window=32_768, memory_limit=32_768)
-    used, first, ends, next_one = (pair.client.engine.open(name) for name in ("used", "first", "ends", "next"))
+    used, ends, next_one = (pair.client.engine.open(name) for name in ("used", "ends", "next"))
     assert pair.client.engine.send(used, bytes(20_000))
     pair.pump()
-    for channel in (first, ends, next_one):
-        assert not pair.client.engine.send(channel, bytes(15_000)), "no credit of the session"
+    assert pair.client.engine.send(ends, bytes(15_000))
+    assert pair.client.engine.send(next_one, bytes(5_000))
+    pair.pump()
+    assert pair.server.messages(next_one) == []
     end_at_once(pair, ends)
     pair.pump()
-    pair.server.engine.consume(used, 20_000)
-    pair.pump()
-    assert [event.channel for event in pair.client.seen(EventKind.WRITABLE)] == [first, next_one]
+    assert pair.server.messages(ends) == []
+    assert pair.server.messages(next_one) == [bytes(5_000)]
     assert pair.client.closed is None
 
 
@@ -255,11 +243,11 @@ def test_room_that_is_not_used_is_for_the_next_in_line() -> None:
 
 @pytest.mark.parametrize("told", ["before the end", "after the end"])
 def test_nobody_may_write_after_the_end(told: str) -> None:
-    """What one channel gives back is promised to the next; the session is over, so that nobody is told."""
-    pair = engines(consume=False, session_window=32_768, memory_limit=32_768)
-    used, first, second = (pair.client.engine.open(name) for name in ("used", "first", "second"))
-    assert pair.client.engine.send(used, bytes(20_000))
-    assert not pair.client.engine.send(first, bytes(15_000)), "no credit of the session"
+    """What one channel gives up is promised to the next; the session is over, so that nobody is told."""
+    pair = engines(consume=False, send_buffer=20_000)
+    full, first, second = (pair.client.engine.open(name) for name in ("full", "first", "second"))
+    assert pair.client.engine.send(full, bytes(9_000))
+    assert not pair.client.engine.send(first, bytes(15_000)), "no room in the queue"
     assert not pair.client.engine.send(second, bytes(5_000)), "behind the first"
     if told == "before the end":
         pair.client.engine.give_up(first)
