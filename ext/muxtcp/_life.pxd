@@ -85,6 +85,7 @@ cdef class Life(Output):
     cdef public size_t unsent       # bytes that the transport and the socket hold; told by the caller before handle_timeout
     cdef readonly double lag        # by how much our timer fired late at worst
     cdef uint64_t pings             # n of the newest PING asked for
+    cdef uint64_t pinged            # n of the newest PING written
     cdef uint64_t ponged            # n of the newest PONG
     cdef uint64_t pings_timed       # n of the PING that measures the round trip
     cdef double ping_written_at

@@ -87,7 +87,7 @@ cdef class Life(Output):
         if flow.lowest < window >> 3 and self.now - flow.since >= self.smoothed:
             # Its reader had taken nearly everything, and still the sender waits: the window is what holds them up. Seen without
             # any estimate of the round trip under load, which is longer than the one of an idle PING.
-            window = min(window * 2, self.settings.memory_limit >> (flow != &self.incoming))
+            window = max(window, min(window * 2, self.settings.memory_limit >> (flow != &self.incoming)))
             measure(flow, self.now)
         window = max(window, lacking(flow, largest))                # one whole message must fit
         if flow == &self.incoming:
@@ -409,6 +409,8 @@ cdef class Life(Output):
     # Resumption
 
     cdef void owe_ack(self) noexcept nogil:
+        if not self.log.on or self.received_frames == self.told_frames:
+            return
         if (
             self.received_frames - self.told_frames >= MOST_UNACKNOWLEDGED
             or self.received_sizes - self.told_sizes >= self.ack_sizes
@@ -504,6 +506,7 @@ cdef class Life(Output):
         if slots & BLOCKED_SLOT:
             self.put_record(_wire.SESSION_BLOCKED, 2, self.outgoing.limit, self.session_need)
         if slots & PING_SLOT:
+            self.pinged = self.pings
             if self.pings_timed == 0:
                 self.pings_timed = self.pings
                 self.ping_written_at = self.now

@@ -179,8 +179,7 @@ cdef class Machine(Life):
                 event.data = self.reason
                 event.size = self.reason_size
             elif not self.parse(event) and not self.has_news():
-                if self.log.on and self.received_frames != self.told_frames:
-                    self.owe_ack()
+                self.owe_ack()
                 return False                            # bytes are missing
             if event.kind != NOTHING:
                 return True
@@ -344,8 +343,8 @@ cdef class Machine(Life):
                 self.glitch()
             self.frames_at_ping = self.received_frames
         elif kind == _wire.PONG:
-            if not 1 <= numbers[0] <= self.pings:
-                return self.violation(_wire.BAD_RECORD, "PONG %llu; the last PING was %llu", numbers[0], self.pings)
+            if not 1 <= numbers[0] <= self.pinged:
+                return self.violation(_wire.BAD_RECORD, "PONG %llu; the last PING was %llu", numbers[0], self.pinged)
             if self.pings_timed and numbers[0] >= self.pings_timed:
                 trip = max(self.now - self.ping_written_at, 1e-4)      # a coarse clock may say 0, which means "unknown" here
                 self.smoothed = self.smoothed * 0.875 + trip * 0.125 if self.smoothed > 0 else trip

@@ -158,7 +158,7 @@ cdef class SessionCore(ChannelHost):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if self.engine.phase != OVER:
+        if self.failure is None:
             self.hear_the_end()
         if self.failure is None and self.engine.held_back & PARTED:
             return 0                                            # the session goes on without it
@@ -328,6 +328,7 @@ cdef class SessionCore(ChannelHost):
         finally:
             self.delivering = False
         if self.left <= 0 or opens == 0:
+            engine.owe_ack()                                        # what is left may be many shares
             self.give_way()
         elif self.reading_paused and not engine.held_back & GIVING_WAY:
             self.read_on()

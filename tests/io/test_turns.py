@@ -8,7 +8,7 @@ import pytest
 from support import frames
 from support.turns import Clock
 
-from muxtcp import Channel, Config, EndOfStream, SessionLost
+from muxtcp import Channel, Config, EndOfStream, Session, SessionLost
 from muxtcp.testing import pair
 
 MANY = 20_000  # messages: several shares of a turn
@@ -27,6 +27,16 @@ async def piled_up(messages: list[bytes]) -> AsyncIterator[Channel]:
         while theirs.stats().unread < len(messages):
             await asyncio.sleep(0)
         yield theirs
+
+
+def arrive(session: Session, data: bytes) -> None:
+    """Let a session read this from its connection, at once."""
+    connection = session.transport.get_protocol()
+    while data:
+        room = connection.get_buffer(-1)
+        read, data = data[: len(room)], data[len(room) :]
+        room[: len(read)] = read
+        connection.buffer_updated(len(read))
 
 
 async def test_who_receives_what_has_piled_up_lets_others_run() -> None:
@@ -52,13 +62,7 @@ async def test_who_receives_what_has_piled_up_when_the_session_is_over_gives_way
 async def test_what_was_read_before_the_connection_broke_is_received() -> None:
     channels: list[Channel] = []
     async with pair(channels.append, config=HUGE) as p:
-        connection = p.server.transport.get_protocol()
-        unread = frames.open(1) + frames.data(1, b"x") * MANY
-        while unread:
-            room = connection.get_buffer(-1)
-            read, unread = unread[: len(room)], unread[len(room) :]
-            room[: len(read)] = read
-            connection.buffer_updated(len(read))
+        arrive(p.server, frames.open(1) + frames.data(1, b"x") * MANY)
         assert p.server.stats()["turns_cut_short"] > 0
         p.link.cut()
         await p.server.wait_closed()
@@ -66,6 +70,18 @@ async def test_what_was_read_before_the_connection_broke_is_received() -> None:
         assert channel.stats().unread == MANY
         assert isinstance(channel.exception, SessionLost)
         assert channel.exception.cause == "the connection ended without a goodbye"
+
+
+async def test_what_takes_many_turns_to_read_is_acknowledged_in_each() -> None:
+    channels: list[Channel] = []
+    async with pair(channels.append, config=HUGE, resume=30.0) as p:
+        p.link.stall("to_client")  # which has never sent what is acknowledged
+        arrive(p.server, frames.open(1) + frames.data(1, b"x") * MANY)
+        acknowledged = []
+        while p.server.engine.counters["messages_received"] < MANY:
+            await asyncio.sleep(0)
+            acknowledged.append(p.server.engine.heard_fate.acknowledged)
+        assert len(set(acknowledged)) >= MANY // 4_096
 
 
 async def test_who_is_cancelled_while_he_gives_way_has_taken_nothing() -> None:

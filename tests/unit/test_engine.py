@@ -53,6 +53,21 @@ def test_a_window_grows_with_what_is_consumed_in_a_round_trip() -> None:
     assert fill(pair.client, channel, 1_000) > 4 * first
 
 
+def test_a_window_that_is_configured_as_large_as_all_memory_does_not_shrink_when_the_peer_is_blocked() -> None:
+    limit = 65_536
+    side = alone(max_message=20_000, channel_window=limit, session_window=limit, memory_limit=limit)
+    side.feed(frames.open(1) + frames.data(1, bytes(16_320)) * 4)
+    for _ in range(4):
+        side.engine.consume(1, 16_320)
+    side.written()
+    side.feed(frames.blocked(1, limit, 2 * limit), now=1.0)
+    side.feed(frames.data(1, bytes(16_320)) * 4)
+    for _ in range(4):
+        side.engine.consume(1, 16_320)
+    written = frames.take_frames(side.written())
+    assert [frame.fields for frame in written if frame.kind == Kind.CREDIT][-1] == {"limit": 3 * limit}
+
+
 def test_what_was_granted_stays_inside_the_memory_limit() -> None:
     limit = 131_072
     pair = engines(latency=0.1, memory_limit=limit)

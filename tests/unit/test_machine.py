@@ -46,6 +46,18 @@ def test_who_is_blocked_for_want_of_memory_is_looked_at_ever_more_rarely() -> No
     assert side.engine.next_timeout() > 120.0, "nobody is blocked"
 
 
+def test_an_answer_to_a_ping_that_was_not_written_yet() -> None:
+    side = alone()
+    side.engine.ping(0.0)
+    assert side.written() == frames.ping(1)
+    side.engine.ping(0.0)
+    side.feed(frames.pong(1))
+    assert side.closed is None
+    side.feed(frames.pong(2))
+    assert side.closed is not None
+    assert (side.closed.code, side.closed.reason) == (frames.Code.BAD_RECORD, "PONG 2; the last PING was 1")
+
+
 def test_oddities_are_borne_up_to_a_rate() -> None:
     side = alone(glitch_burst=10, glitch_rate=1.0)
     for now in range(100):
