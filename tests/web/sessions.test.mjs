@@ -163,6 +163,15 @@ describe("the connector", () => {
     assert.equal(states.at(-1), "disconnected");
   });
 
+  test("sessions that end at once do not begin the delays anew", async () => {
+    const connector = connect(places.tcp(), { backoff: () => [0, 0] });
+    let count = 0;
+    await assert.rejects(async () => {
+      for await (const _ of connector) count += 1;
+    }, SessionClosed);
+    assert.equal(count, 3);
+  });
+
   test("nobody is there", async () => {
     const listener = createServer().listen(0, "127.0.0.1");
     await once(listener, "listening");

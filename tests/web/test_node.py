@@ -36,8 +36,9 @@ def test_the_package_has_the_version_of_the_library() -> None:
     assert json.loads((web.STATIC / "package.json").read_text())["version"] == muxtcp.__version__
 
 
-def test_vectors() -> None:
-    asyncio.run(node(HERE / "vectors.test.mjs"))
+@pytest.mark.parametrize("suite", ["vectors", "parts"])
+def test_suite(suite: str) -> None:
+    asyncio.run(node(HERE / f"{suite}.test.mjs"))
 
 
 async def serve_tests(channel: muxtcp.Channel) -> None:
