@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 
 from adversity.attacks.wire import UNLIMITED, Wire, attack, repeated
 from support import frames
@@ -226,12 +227,13 @@ def large_first_frame(wire: Wire) -> Iterator[None]:
     learnt="any parser",
     defence="one frame at a time, of at most max_frame, and within the credit that was granted",
     fields=("max_frame", "keepalive", "keepalive_timeout"),
-    sign="sessions",
+    sign="keepalive_probes",
+    config={"keepalive": 0.25, "keepalive_timeout": 0.5},
     wires=32,
 )
 def length_lies(wire: Wire) -> Iterator[None]:
     with ExitStack() as stack:
-        for each in [wire, *(stack.enter_context(wire.another()) for _ in range(31))]:
+        for each in chain([wire], (stack.enter_context(wire.another()) for _ in range(31))):  # one at a time
             each.greet()
             each.say(frames.open(1, "sink"), frames.varint(65_000) + frames.varint(1 << 3), bytes(60_000))
             yield

@@ -4,14 +4,21 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from adversity.attacks.wire import ADDRESS
+
 from muxtcp import Channel, Config, Server, Session, serve
+
+
+def attacks(session: Session) -> bool:
+    """Whether it is an attacker's: what an honest client does tells of no attack."""
+    return bool(session.peername[0] == ADDRESS)
 
 
 class Target:
     """A server for attacks and for honest clients.
 
     Attributes:
-        seen: what all sessions have counted together, and the names of what ended them.
+        seen: what the attackers' sessions have counted together, and the names of what ended them; and the server.
         source: how many messages each "source" sends.
     """
 
@@ -26,9 +33,8 @@ class Target:
 
     @property
     def seen(self) -> Counter[str]:
-        """Of the sessions that have ended, of those that are up, and of the server."""
         total = self.ended + self.server.counters
-        for session in self.server.sessions:
+        for session in filter(attacks, self.server.sessions):
             total.update(session.stats())
         return total
 
@@ -37,7 +43,8 @@ class Target:
         return self.server.sockets[0].getsockname()[:2]
 
     async def on_session(self, session: Session) -> None:
-        session.on_close.append(self.on_close)
+        if attacks(session):
+            session.on_close.append(self.on_close)
 
     def on_close(self, session: Session) -> None:
         self.ended.update(session.stats())
