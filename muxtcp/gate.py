@@ -18,7 +18,7 @@ def origin(host: str) -> str:
     """
     if ":" not in host:
         return host
-    address = ipaddress.IPv6Address(host.partition("%")[0])
+    address = ipaddress.IPv6Address(host)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address, NETWORK), strict=False))

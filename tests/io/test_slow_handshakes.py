@@ -96,6 +96,17 @@ async def test_who_was_refused_and_stays_is_gone_with_the_time_of_a_handshake() 
         writer.transport.abort()
 
 
+async def test_who_was_refused_counts_among_the_handshakes_until_it_is_gone() -> None:
+    async with serve(echo, "127.0.0.1", 0) as server:
+        writer = await begin(server, b"nonsense", None)
+        await until(lambda: server.counters["BAD_PREFACE"] == 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert server._handshakes
+        writer.transport.abort()
+        await until(lambda: not server._handshakes)
+
+
 async def test_a_dial_costs_a_client_nothing_of_its_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     def made_when_the_dial_began(*, client: bool, now: float = 0.0, **options: Any) -> Engine:
         return Engine(client=client, now=now - Config().handshake_timeout if client else now, **options)

@@ -23,6 +23,14 @@ def test_what_leaves_makes_room() -> None:
     assert gate.refusal("a") is gate.refusal("b") is None
 
 
+def test_who_has_left_is_forgotten() -> None:
+    gate = Gate(3, 2)
+    for number in range(1_000):
+        gate.enter(f"192.0.2.{number}")
+        gate.leave(f"192.0.2.{number}")
+    assert not gate._inside_of
+
+
 def test_local_peers_are_not_told_apart() -> None:
     gate = Gate(3, 1)
     gate.enter("")
