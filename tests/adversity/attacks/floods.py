@@ -144,7 +144,7 @@ def stale_limits(wire: Wire) -> Iterator[None]:
     learnt="CVE-2019-9511",
     defence="a message is sent whole or not at all; one BLOCKED is owed in answer, however often the limit moves",
     fields=(),
-    sign="turns_cut_short",
+    sign="frames_received",
 )
 def dribbled_credit(wire: Wire) -> Iterator[None]:
     wire.greet(channel_limit=0)
