@@ -19,10 +19,10 @@ Each command has --help, with examples and its exit codes.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    parser = _parser()
-    options = parser.parse_args(argv)
+    words = parser()
+    options = words.parse_args(argv)
     if options.command is None:
-        parser.print_help()
+        words.print_help()
         return 0
     try:
         options.run(options)
@@ -34,17 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> argparse.ArgumentParser:
+    """All words of the command."""
+    words = Parser(
         prog="muxtcp",
         description=f"muxtcp {version('muxtcp')}: many independent channels over one TCP connection.",
         epilog=OTHERS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"muxtcp {version('muxtcp')}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    words.add_argument("--version", action="version", version=f"muxtcp {version('muxtcp')}")
+    commands = words.add_subparsers(dest="command", metavar="COMMAND")
     tunnels.add_forward(commands)
     tunnels.add_gateway(commands)
     netcat.add_call(commands)
     netcat.add_serve(commands)
-    return parser
+    return words

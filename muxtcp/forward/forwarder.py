@@ -292,7 +292,8 @@ class Forwarder:
             case State.LOST:
                 logger.warning("the link is lost: %s", info.cause)
             case State.DISCONNECTED if link.sessions:
-                logger.warning("disconnected: %s", info.cause or "by this side")
+                ours = isinstance(info.cause, SessionClosed) and not info.cause.remote
+                logger.log(logging.INFO if ours else logging.WARNING, "disconnected: %s", info.cause)
             case State.WAITING:
                 link.detail = f"next attempt in {info.delay:.1f} s: {Told(info.cause)}"
                 logger.warning("no link; attempt %d in %.1f s: %s", info.attempt + 1, info.delay, Told(info.cause))
