@@ -164,6 +164,7 @@ def test_engine_reads_record(vector: Json, implementation: str, chop: str) -> No
     listener.greet()
     if vector["record"] == "PONG":
         assert listener.engine.ping(0.0) == 1
+        assert listener.written() == frames.ping(1)
     listener.feed(raw(vector["hex"]))
     fields = vector["fields"]
     match vector["record"]:
