@@ -36,7 +36,6 @@ class WebSocketTransport(asyncio.Transport):
         self._low, self._high = HIGH_WATER // 4, HIGH_WATER
         self._full = False
         self._ending = False  # nothing more is written
-        self._closed = False  # nobody wants to hear of an end any more
         self._something = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -56,8 +55,7 @@ class WebSocketTransport(asyncio.Transport):
             if await self._attached:
                 await self._receive()
         except ConnectionClosedOK:
-            if not self._closed and self._protocol is not None:
-                self._protocol.eof_received()
+            pass  # the protocol is told below; it knows what was said before
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
                 self._counters["too_large"] += 1
@@ -123,8 +121,7 @@ class WebSocketTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """A WebSocket ends as a whole: after all that was written, it is closed."""
-        self._ending = True
-        self._something.set()
+        self.close()
 
     def can_write_eof(self) -> bool:
         return True
@@ -163,11 +160,11 @@ class WebSocketTransport(asyncio.Transport):
     # The end
 
     def close(self) -> None:
-        self._closed = True
-        self.write_eof()
+        self._ending = True
+        self._something.set()
 
     def abort(self) -> None:
-        self._closed = self._ending = True
+        self._ending = True
         self._connection.transport.abort()
         if not self._attached.done():
             self._attached.set_result(False)

@@ -59,10 +59,14 @@ async def serve_tests(channel: muxtcp.Channel) -> None:
             await channel.refuse(muxtcp.Code.NOT_FOUND, f"no service {name}")
 
 
-async def test_sessions() -> None:
+def test_sessions() -> None:
     """Over TCP with the suite's own server, over a WebSocket with muxtcp's."""
-    async with web.serve_web(serve_tests, "127.0.0.1", 0) as site:
-        await node(HERE / "sessions.test.mjs", f"ws://127.0.0.1:{site.port}/mux")
+
+    async def beside_a_server() -> None:
+        async with web.serve_web(serve_tests, "127.0.0.1", 0) as site:
+            await node(HERE / "sessions.test.mjs", f"ws://127.0.0.1:{site.port}/mux")
+
+    muxtcp.run(beside_a_server())
 
 
 def conformance(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import muxtcp
 from muxtcp import web
-from muxtcp.web import bridge
+from muxtcp.web import bridge, pace
 from muxtcp.web.site import Site
 
 
@@ -160,6 +160,70 @@ async def test_tls() -> None:
             await peer.send(PREFACE, frames.hello())
             await peer.until(Record.WELCOME)
             await echoes(peer)
+
+
+async def test_an_end_in_good_order() -> None:
+    async with web.serve_web(echo, "127.0.0.1", 0) as site:
+        async with greeted(site) as peer:
+            assert site.server is not None
+            [session] = site.server.sessions
+            await peer.send(frames.goaway(0))
+        await session.wait_closed()
+        assert isinstance(session.exception, muxtcp.SessionClosed)
+
+
+async def test_a_websocket_that_just_ends_is_a_loss() -> None:
+    async with web.serve_web(echo, "127.0.0.1", 0) as site:
+        async with greeted(site):
+            assert site.server is not None
+            [session] = site.server.sessions
+        await session.wait_closed()
+        assert isinstance(session.exception, muxtcp.SessionLost)
+
+
+async def test_who_reads_slowly_is_not_written_ahead() -> None:
+    """What waits in the process is bounded, however much credit there is; all of it comes when it is read."""
+    count, size = 600, 60_000
+    accepted = 0
+
+    async def pours(channel: muxtcp.Channel) -> None:
+        nonlocal accepted
+        for _ in range(count):
+            await channel.send(bytes(size))
+            accepted += 1
+
+    async with web.serve_web(pours, "127.0.0.1", 0) as site:
+        async with greeted(site, session_limit=2**50, channel_limit=2**50) as peer:
+            peer.socket.transport.pause_reading()
+            await peer.send(frames.open(1, "pours"))
+            before = -1
+            while before < accepted:
+                before = accepted
+                for _ in range(200):
+                    await asyncio.sleep(0)
+            assert 0 < accepted * size < count * size / 2  # what the kernel takes is in it
+            peer.socket.transport.resume_reading()
+            left = count
+            while left:
+                found = await peer.frame()
+                left -= found.kind is Kind.DATA and found.channel == 1
+
+
+async def test_a_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        waits.append(delay)
+
+    it = pace.Pace(100)
+    monkeypatch.setattr(pace.asyncio, "sleep", sleep)
+    for _ in range(90):
+        await it.step()
+    assert waits == []
+    for _ in range(1_000):
+        await it.step()
+    assert len(waits) > 900
+    assert waits[-1] > waits[0]
 
 
 async def test_a_session_that_broke_is_parked() -> None:
