@@ -10,6 +10,7 @@ OPENING = 4 * KIB  # largest payload of an OPEN frame: name and meta, kept while
 READ = 6  # bytes that each may cost: it is kept, and read, where one rare character makes a whole text four wide
 HANDSHAKE = 16 * KIB  # largest record of a handshake (section 4)
 STRANGER = 16 * KIB  # what a connection costs before its handshake ends, beside what it has said; measured, rounded up
+TLS = 336 * KIB  # what it costs more over TLS, from its first byte on, of the loop and OpenSSL; measured, rounded up
 CHANNEL = 16 * KIB  # what a channel costs with its handler's task and 64 pairs of meta, beside their text; measured
 SESSION = 24 * KIB  # what a session costs beside all that varies; measured, rounded up
 READ_BUFFER = 256 * KIB  # most that one wake-up reads
@@ -58,7 +59,9 @@ class Cost(NamedTuple):
             f"handshake ends it costs at most {STRANGER // KIB} KiB, and six times what it has said (of at most "
             f"{HANDSHAKE // KIB} KiB), for {c.handshake_timeout:g} s; at most {c.max_handshakes:,} connections of a "
             f"listener ({c.max_handshakes_per_address:,} from one address) are in that state at once: "
-            f"{c.max_handshakes * (STRANGER + READ * HANDSHAKE) / MIB:,.1f} MiB."
+            f"{c.max_handshakes * (STRANGER + READ * HANDSHAKE) / MIB:,.1f} MiB. "
+            f"TLS, which none of this counts, costs a connection up to {TLS // KIB} KiB more from its first byte on, of "
+            f"the event loop and OpenSSL: {c.max_handshakes * TLS / MIB:,.1f} MiB for those handshakes."
         )
 
 
@@ -213,7 +216,11 @@ class Config:
         return [finding for finding, found in checks.items() if found]
 
     def worst_case(self) -> Cost:
-        """The most that one peer, hostile or slow, can make this process hold; `print()` it for words."""
+        """The most that one peer, hostile or slow, can make this process hold; `print()` it for words.
+
+        Without TLS, of which a Config does not know: that takes up to 336 KiB more of a connection from its first byte
+        on, in the event loop and in OpenSSL.
+        """
         return Cost(
             received=self.memory_limit + self.memory_limit // 8,  # room for a message that is arriving grows in eighths
             # The message that goes over send_buffer is the application's own choice, not the peer's.

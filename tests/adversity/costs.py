@@ -152,15 +152,16 @@ class HalfOpen(NamedTuple):
 
     begin: Callable[[int], socket.socket]
     over_tls: bool
+    says_hello: bool
     what: str
 
 
 WAYS = [
-    HalfOpen(silent, False, "silent"),
-    HalfOpen(unfinished, False, "all but the last byte of the largest HELLO"),
-    HalfOpen(judged, False, "the largest HELLO, being admitted"),
-    HalfOpen(silent, True, "TLS: silent"),
-    HalfOpen(silent_in_tls, True, "TLS: silent once it is up"),
+    HalfOpen(silent, False, False, "silent"),
+    HalfOpen(unfinished, False, True, "all but the last byte of the largest HELLO"),
+    HalfOpen(judged, False, True, "the largest HELLO, being admitted"),
+    HalfOpen(silent, True, False, "TLS: silent"),
+    HalfOpen(silent_in_tls, True, False, "TLS: silent once it is up"),
 ]
 
 

@@ -77,3 +77,4 @@ def test_worst_case_adds_up_and_says_so() -> None:
     assert f"at most {cost.total / MIB:.1f} MiB" in words
     assert "72.0 MiB of received messages that nobody consumed (memory_limit)" in words
     assert "16 KiB, and six times what it has said (of at most 16 KiB), for 5 s" in words
+    assert "up to 336 KiB more from its first byte on, of the event loop and OpenSSL: 84.0 MiB for those" in words
