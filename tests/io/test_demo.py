@@ -402,6 +402,9 @@ def test_an_unusable_address_is_one_line_and_exit_code_1(arguments: list[str], c
         (["client", "--kill-every", "5"], "a client alone has no server to kill"),
         (["server", "--json"], "a server alone has none"),
         (["server", "--break-every", "3"], "a server alone cuts nothing"),
+        (["client", "--web"], "--web is the server's"),
+        (["--web", "--kill-every", "3"], "its page has a button that kills it"),
+        (["--web", "--web-port", "x"], "'x' is not a port from 0 to 65535"),
         (["peer"], "invalid choice: 'peer'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { connect as dial, createServer } from "node:net";
 import { describe, test } from "node:test";
 import { Fifo } from "../../muxtcp/web/static/parts/fifo.js";
@@ -137,6 +138,13 @@ describe("a WebSocket", () => {
     assert.equal(ended({ wasClean: false, code: 1006, reason: "" }), "the WebSocket was closed with 1006");
     assert.equal(ended({ wasClean: true, code: 1009, reason: "too big" }), "the WebSocket was closed with 1009 too big");
   });
+});
+
+test("the types name what the module exports", async () => {
+  const place = "../../muxtcp/web/static/muxtcp";
+  const types = readFileSync(new URL(`${place}.d.ts`, import.meta.url), "utf8");
+  const named = [...types.matchAll(/^export (?:class|function|const) (\w+)/gm)].map(([, name]) => name);
+  assert.deepEqual(Object.keys(await import(`${place}.js`)).sort(), named.sort());
 });
 
 test("a queue keeps its order", () => {

@@ -38,7 +38,7 @@ def test_the_package_has_the_version_of_the_library() -> None:
 
 @pytest.mark.parametrize("suite", ["vectors", "parts"])
 def test_suite(suite: str) -> None:
-    asyncio.run(node(HERE / f"{suite}.test.mjs"))
+    asyncio.run(node("--test", HERE / f"{suite}.test.mjs"))
 
 
 async def serve_tests(channel: muxtcp.Channel) -> None:
@@ -64,7 +64,15 @@ def test_sessions() -> None:
 
     async def beside_a_server() -> None:
         async with web.serve_web(serve_tests, "127.0.0.1", 0) as site:
-            await node(HERE / "sessions.test.mjs", f"ws://127.0.0.1:{site.port}/mux")
+            await node("--test", HERE / "sessions.test.mjs", url=f"ws://127.0.0.1:{site.port}/mux")
+
+    muxtcp.run(beside_a_server())
+
+
+def test_connections_that_are_cut_at_random_bytes() -> None:
+    async def beside_a_server() -> None:
+        async with muxtcp.serve(echo, "127.0.0.1", 0) as server:
+            await node(HERE / "breaks.mjs", 2, server.addresses[0].rpartition(":")[2])
 
     muxtcp.run(beside_a_server())
 
