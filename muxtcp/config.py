@@ -60,8 +60,8 @@ class Cost(NamedTuple):
             f"{HANDSHAKE // KIB} KiB), for {c.handshake_timeout:g} s; at most {c.max_handshakes:,} connections of a "
             f"listener ({c.max_handshakes_per_address:,} from one address) are in that state at once: "
             f"{c.max_handshakes * (STRANGER + READ * HANDSHAKE) / MIB:,.1f} MiB. "
-            f"TLS, which none of this counts, costs a connection up to {TLS // KIB} KiB more from its first byte on, of "
-            f"the event loop and OpenSSL: {c.max_handshakes * TLS / MIB:,.1f} MiB for those handshakes."
+            f"TLS, which none of this counts, costs a connection up to {TLS // KIB} KiB more from its first byte on, "
+            f"of the event loop and OpenSSL: {c.max_handshakes * TLS / MIB:,.1f} MiB for those handshakes."
         )
 
 
