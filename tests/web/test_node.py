@@ -19,11 +19,13 @@ CONFORMANCE = HERE.parent / "conformance"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing_node() is not None, reason=str(missing_node()))]
 
 
-async def node(suite: Path, url: str = "") -> None:
+async def node(*command: object, url: str = "") -> None:
     # Node has a WebSocket of its own from version 22 on; before, it wants to be asked for.
-    command = ["node", *(["--experimental-websocket"] if url else []), "--test", str(suite)]
+    flags = ["--experimental-websocket"] if url else []
     process = await asyncio.create_subprocess_exec(
-        *command,
+        "node",
+        *flags,
+        *map(str, command),
         env={**os.environ, "MUXTCP_URL": url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
