@@ -122,6 +122,7 @@ class Adapters(Serving):
         Example:
             server = await session.create_server(HTTPProtocol, "http")
         """
+        self._check_thread()
         if name in self._services:
             raise ValueError(f"this session has a server for channels named {name!r} already")
         if self.exception is not None:

@@ -252,7 +252,7 @@ class ChannelTransport(transports._FlowControlMixin):
             self._protocol.connection_lost(error)  # type: ignore[arg-type]  # SSLProtocol gives any
         finally:
             self._protocol = cast("asyncio.BaseProtocol", None)  # as asyncio's: the two no longer hold each other
-            self._receiver.take_protocol(None)
+            self._receiver.forget()
             for done in self._on_lost:
                 done()
 
@@ -274,6 +274,11 @@ class Receiver(ChannelListener):
         """The next data is for this one."""
         self.protocol: Any = protocol
         self.buffered = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def forget(self) -> None:
+        """Break the cycles, so that nobody has to wait for the collector: the loop and the channel call no more."""
+        self.take_protocol(None)
+        self.transport = cast("ChannelTransport", None)
 
     def pause(self) -> None:
         """Leave what comes in the channel."""

@@ -472,7 +472,7 @@ cdef class Channel(Inbox):
         Reasons: peer_window, session_window, socket, memory, connection, acknowledgements (a send waits for it); reader_idle
         (messages wait for the user).
         """
-        if self.held and self.senders:
+        if self.held and (self.senders or self.state != NULL and self.state.flags & WANTS_WRITE):
             return Stall(self.what_holds(), self.held_since)
         if self.count and not self.receivers and (self.listener is None or self.paused):
             return Stall("reader_idle", self.unread_since)
