@@ -122,7 +122,7 @@ def test_a_cut_connection_is_resumed_and_nothing_is_lost(page: Page) -> None:
 
 
 def test_a_killed_server_is_noticed_and_found_again(page: Page) -> None:
-    page.moves()
+    page.goes_on()
     page.click("kill")
     page.until(lambda: "isconnected" in page.text("state"), KILLED)
     page.until(lambda: page.state == "connected")
@@ -173,7 +173,7 @@ SIZES = {"wide": (1400, 1200, False), "phone": (390, 844, True)}
 
 
 def test_how_it_looks(page: Page, tmp_path: Path) -> None:
-    page.goes_on(300)
+    page.goes_on(200)
     folder = Path(os.environ.get("MUXTCP_SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     command = page.browser.execute_cdp_cmd
