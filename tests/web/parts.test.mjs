@@ -5,10 +5,13 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect as dial, createServer } from "node:net";
 import { describe, test } from "node:test";
+import { SessionClosed } from "../../muxtcp/web/static/muxtcp.js";
+import { configured } from "../../muxtcp/web/static/parts/config.js";
 import { Fifo } from "../../muxtcp/web/static/parts/fifo.js";
+import { Session } from "../../muxtcp/web/static/parts/session.js";
 import { ofSocket, ofWebSocket } from "../../muxtcp/web/static/parts/transports.js";
 import { Kind, Type } from "../../muxtcp/web/static/parts/wire.js";
-import { Alone, framesOf, raw } from "./support.mjs";
+import { Alone, framesOf, LIMITS, raw } from "./support.mjs";
 
 const opened = (alone, name = "a", priority = 2) => alone.engine.open({ name, mode: "rw", priority });
 const dataOf = (bytes) => framesOf(bytes).filter(({ channel, kind }) => channel && kind <= Kind.PART);
@@ -99,6 +102,19 @@ test("a socket says when it has room again", async (context) => {
   await room;
   assert.ok(transport.room);
   transport.abort();
+});
+
+test("a peer that takes nothing holds no session that ends", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const theirs = { ...LIMITS, meta: {} };
+  const session = new Session({ client: true, theirs, granted: 0, ticket: null, options: configured({}) });
+  let aborted = 0;
+  session.attach({ room: false, write() {}, end() {}, abort: () => { aborted += 1; } }, new Uint8Array(0));
+  session.abort("enough");
+  assert.ok((await session.closed) instanceof SessionClosed);
+  assert.equal(aborted, 0);
+  context.mock.timers.tick(5_000);
+  assert.equal(aborted, 1);
 });
 
 describe("a WebSocket", () => {

@@ -170,6 +170,7 @@ export class Session {
     this.error = error;
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#watch);
+    if (this.#transport) this.#bound(this.#transport);
     for (const channel of this.channels.values()) channel.lost(error);
     for (const state of this.#engine.channels.values()) this.#engine.outbox.drop(state.sending, error);
     this.channels.clear();
@@ -205,6 +206,16 @@ export class Session {
 
   judge(position) {
     return this.#engine.judge(position);
+  }
+
+  /** What is still to be said has so much time: a peer that takes nothing holds nobody. */
+  #bound(transport) {
+    const timer = setTimeout(() => {
+      if (this.#transport !== transport) return;
+      this.#detach();
+      transport.abort();
+    }, CLOSE_TIMEOUT * 1000);
+    timer.unref?.();
   }
 
   #detach() {
