@@ -22,7 +22,7 @@ cdef class SessionCore(ChannelHost):
     cdef readonly int turns_cut_short       # how often the share was used up
     cdef int backlog                        # most channels that are accepted in one dispatch
     cdef bint eof_seen
-    cdef bint full                          # the line did not take at once all that was written last
+    cdef bint full                          # the line does not take all that there is to write
     cdef double congested_since             # loop time at which the line last took something, while the engine is congested
     cdef size_t congested_with              # bytes that it had not taken then
     cdef object timer

@@ -248,7 +248,7 @@ cdef class SessionCore(ChannelHost):
                 self.write_one(segments[0])
             else:
                 self.write(segments)
-            self.full = self.full and self.transport.get_write_buffer_size() > 0
+        self.full = self.full and engine.held_back & CONGESTED
         if not self.delivering and engine.writable_first != NULL:
             self.output_ready()                                 # their turn comes when no user code is running
         if self.progress is not None:
