@@ -112,7 +112,7 @@ class Carrier:
         listening = Listening([], await listen(address, backlog=BACKLOG))
         create = loop.create_unix_server if place.path else loop.create_server
         for sock in listening.sockets:
-            listening.servers.append(await create(accepts, sock=sock))
+            listening.servers.append(await create(accepts, sock=sock, backlog=BACKLOG))  # else it becomes 100 again
         return listening
 
     # A connection that goes out

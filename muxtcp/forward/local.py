@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from muxtcp import Channel, ChannelListener, MuxError, SessionClosed
+from muxtcp import Channel, ChannelListener, MuxError
 
 from .faults import Fault
 from .traffic import Traffic
@@ -66,8 +66,6 @@ class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
         self._over: asyncio.Future[Exception | None] = loop.create_future()
         self._gone: asyncio.Future[None] = loop.create_future()  # the socket is closed
         self._finishing: asyncio.Task[None] | None = None
-        self._full = False  # the socket takes no more
-        self._patience: asyncio.TimerHandle | None = None
 
     async def carry(self, channel: Channel) -> Exception | None:
         """Move bytes both ways until both sides have ended, or one is reset; then the other is, too.
@@ -95,8 +93,6 @@ class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
             self.reset()
             await channel.reset(Fault.RESET)
             self._over.cancel()
-            if self._patience is not None:
-                self._patience.cancel()
         return self._error
 
     def reset(self) -> None:
@@ -126,30 +122,20 @@ class LocalEnd(ChannelListener, asyncio.BufferedProtocol):
 
     def on_closed(self, channel: Channel, exc: Exception | None) -> None:
         """The channel is over, in good order or not."""
-        if exc is None:
-            return
-        if self._full and isinstance(exc, SessionClosed):  # with what waits for the socket, the channel may be complete
-            self._patience = self._patience or self._loop.call_later(PATIENCE, self._give_up, exc)
-        else:
-            self._give_up(exc)
-
-    def _give_up(self, failure: Exception) -> None:
-        if not self._over.done():
-            self._over.set_result(failure)
+        if exc is not None and not self._over.done():
+            self._over.set_result(exc)
 
     def pause_writing(self) -> None:
         """The socket takes no more: the rest stays in the channel, with its credit."""
-        self._full = True
         if self._channel is not None:
             self._channel.listen(self, paused=True)
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._full = False
         self._loop.call_soon(self._read_channel)  # a write_eof() in here, asyncio would do again, and fail of it
 
     def _read_channel(self) -> None:
-        if self._channel is not None and not self._full and not self._over.done():
+        if self._channel is not None and not self._over.done():
             self._channel.listen(self)
 
     # From the socket to the channel

@@ -80,12 +80,13 @@ async def test_the_other_half_may_end_first() -> None:
             assert await heard == b"go on"
 
 
-async def test_what_is_said_before_the_link_is_up_arrives() -> None:
+@pytest.mark.parametrize("said", [b"", b"early"])
+async def test_what_is_said_before_the_link_is_up_arrives(said: bytes) -> None:
     async with target(answer_at_the_end) as place, tunnel(f"127.0.0.1:0:{place}", allow=[place]) as link:
         async with plug(link.port()) as end:
-            await end.say(b"early")
+            await end.say(said)
             end.finish()  # the forwarder has had no turn yet to dial
-            assert await end.hear_all() == b"5 bytes"
+            assert await end.hear_all() == b"%d bytes" % len(said)
 
 
 @pytest.mark.parametrize("finished", [False, True])

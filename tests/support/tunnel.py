@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -128,8 +129,13 @@ class Plug:
         return bytes(heard)
 
     def finish(self) -> None:
-        """Send FIN; the other direction goes on."""
-        self.sock.shutdown(socket.SHUT_WR)
+        """Send FIN; the other direction goes on. ConnectionError if the connection was reset."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            raise ConnectionResetError(error.errno, error.strerror) from error
 
     def reset(self) -> None:
         """Send RST."""
