@@ -39,7 +39,8 @@ async def handler(channel: muxtcp.Channel) -> None:
 
 
 async def serve() -> None:
-    config = muxtcp.Config(max_handshakes_per_address=4 * OPENING)
+    # The clients only count: they answer no PING.
+    config = muxtcp.Config(max_handshakes_per_address=4 * OPENING, keepalive=None)
     async with web.serve_web(handler, "127.0.0.1", 0, config=config) as site:
         print(site.port, flush=True)
         await asyncio.get_running_loop().create_future()
