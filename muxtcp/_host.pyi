@@ -15,3 +15,6 @@ class ChannelHost:
 
     def _check_thread(self) -> None:
         """Raises RuntimeError in any other thread."""
+
+    def _gives_way(self) -> bool:
+        """Whether the share of this turn of the loop is used up."""

@@ -6,13 +6,14 @@ from ._engine cimport Engine
 cdef enum:
     # What a session may do in one turn of the loop before the others have theirs, in units of about a quarter of a microsecond: a
     # message that arrives, is received or is sent is one, so are 256 bytes read or written, or 8 frames; a channel that is opened is
-    # 256, and one that its peer ends, and with it mostly a task, is 64. Together a millisecond or two: less, and the turns themselves cost
+    # 256, and one that its peer ends, and with it mostly a task, is 64; one that this side opens is 16. Together a millisecond or two: less, and the turns themselves cost
     # too much; more, and one session holds up the others.
     SHARE = 4_096
     BYTES_SHIFT = 8
     FRAMES_SHIFT = 3
     OPENED_UNITS = 256
     ENDED_UNITS = 64
+    OPENING_UNITS = 16
 
 cdef class ChannelHost:
     cdef readonly Engine engine

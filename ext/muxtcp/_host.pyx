@@ -3,6 +3,8 @@
 from asyncio import _get_running_loop
 import threading
 
+from ._output cimport GIVING_WAY
+
 
 cdef class ChannelHost:
     cdef int output_ready(self) except -1:
@@ -16,6 +18,10 @@ cdef class ChannelHost:
 
     def _check_thread(self):
         check_thread(self)
+
+    def _gives_way(self):
+        """Whether the share of this turn of the loop is used up."""
+        return self.engine.held_back & GIVING_WAY != 0
 
     cdef int called_elsewhere(self) except -1:
         if _get_running_loop() is self.loop:                    # which runs in another thread than it did

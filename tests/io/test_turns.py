@@ -109,6 +109,15 @@ async def test_a_batch_is_bounded() -> None:
         assert max(sizes) == 4_096
 
 
+async def test_who_opens_without_having_to_wait_lets_others_run() -> None:
+    async with pair(lambda channel: None, config=Config(max_channels=MANY, accept_backlog=MANY)) as p:
+        with Clock() as clock:
+            kept = [await p.client.open("one of many") for _ in range(MANY // 4)]
+        assert clock.turns > MANY // 4 // 256
+        await p.client.ping()
+        assert len(kept) == len(p.client.channels)
+
+
 @pytest.mark.parametrize("size", [0, 1, 64])
 async def test_who_sends_without_having_to_wait_lets_others_run(size: int) -> None:
     async def handler(channel: Channel) -> None:
