@@ -86,7 +86,7 @@ cdef struct channel_t:
     uint8_t priority
     uint8_t dirt
 
-cdef struct table_t:                # open addressing, linear probing, power of two
+cdef struct table_t:                # open addressing, linear probing by distance (Robin Hood), power of two
     channel_t **slots
     size_t room
     size_t used
@@ -121,8 +121,13 @@ cdef inline int64_t cost_of(channel_t *channel) noexcept nogil:
     return CHANNEL_COST + 5 * size + PAIR_COST * min(size >> 1, <int64_t>MAX_PAIRS)
 
 
+cdef inline size_t distance_of(table_t *table, size_t at) noexcept nogil:
+    """How far the channel in a slot is from its own place."""
+    return (at - place_of(table.slots[at].id, table.room)) & (table.room - 1)
+
+
 cdef inline channel_t *table_find(table_t *table, uint64_t id) noexcept nogil:
-    cdef size_t at
+    cdef size_t at, distance = 0
     cdef channel_t *channel
     if table.used == 0:
         return NULL
@@ -131,7 +136,10 @@ cdef inline channel_t *table_find(table_t *table, uint64_t id) noexcept nogil:
         channel = table.slots[at]
         if channel == NULL or channel.id == id:
             return channel
+        if distance_of(table, at) < distance:                               # it would be here already
+            return NULL
         at = (at + 1) & (table.room - 1)
+        distance += 1
 
 
 cdef bint table_add(table_t *table, channel_t *channel) noexcept nogil      # False: out of memory

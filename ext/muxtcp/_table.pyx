@@ -26,34 +26,43 @@ cdef bint table_grow(table_t *table) noexcept nogil:
 
 
 cdef bint table_add(table_t *table, channel_t *channel) noexcept nogil:
-    cdef size_t at
+    """Put `channel` behind those with the same place, and push back those that are nearer to theirs (Robin Hood)."""
+    cdef size_t at, mask, there, distance = 0
+    cdef channel_t *pushed
     if (table.used + 1) * 2 > table.room and not table_grow(table):         # at most half full: short probes
         return False
+    channel.flags |= IN_TABLE
+    mask = table.room - 1
     at = place_of(channel.id, table.room)
     while table.slots[at] != NULL:
-        at = (at + 1) & (table.room - 1)
+        there = distance_of(table, at)
+        if there < distance:
+            pushed = table.slots[at]
+            table.slots[at] = channel
+            channel, distance = pushed, there
+        at = (at + 1) & mask
+        distance += 1
     table.slots[at] = channel
     table.used += 1
-    channel.flags |= IN_TABLE
     return True
 
 
 cdef void table_remove(table_t *table, channel_t *channel) noexcept nogil:
-    """Take `channel` out and close the gap by moving back what had been pushed past it (Knuth 6.4, algorithm R): no tombstones."""
+    """Take `channel` out and move back what had been pushed past it: no tombstones.
+
+    Whoever is at its own place ends that, so it takes no longer in a row of a million neighbours.
+    """
     cdef size_t mask = table.room - 1
     cdef size_t gap = place_of(channel.id, table.room)
-    cdef size_t at, home
+    cdef size_t at
     while table.slots[gap] != channel:
         gap = (gap + 1) & mask
-    at = gap
     while True:
-        at = (at + 1) & mask
-        if table.slots[at] == NULL:
+        at = (gap + 1) & mask
+        if table.slots[at] == NULL or distance_of(table, at) == 0:
             break
-        home = place_of(table.slots[at].id, table.room)
-        if ((at - home) & mask) >= ((at - gap) & mask):
-            table.slots[gap] = table.slots[at]
-            gap = at
+        table.slots[gap] = table.slots[at]
+        gap = at
     table.slots[gap] = NULL
     table.used -= 1
     channel.flags &= ~<int>IN_TABLE

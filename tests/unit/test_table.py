@@ -54,3 +54,12 @@ def test_the_table_is_a_set_of_ids(operations: list[tuple[str, int]]) -> None:
     every = sorted({number for _, number in operations})
     asked = [*operations, *(("find", number) for number in every)]
     assert _table.exercise(asked) == seen + [number in present for number in every]
+
+
+def test_a_row_of_neighbours_is_taken_out_one_by_one() -> None:
+    """Each in a few steps: if each removal looked at the whole row, this would take minutes."""
+    row = range(1, 800_000, 2)
+    operations = [("add", number) for number in row]
+    for number in row:
+        operations += [("remove", number), ("find", number), ("find", number + 2)]
+    assert _table.exercise(operations) == [False, True] * (len(row) - 1) + [False, False]
