@@ -16,5 +16,5 @@ class ChannelHost:
     def _check_thread(self) -> None:
         """Raises RuntimeError in any other thread."""
 
-    def _gives_way(self) -> bool:
-        """Whether the share of this turn of the loop is used up."""
+    def _opens_too_soon(self) -> bool:
+        """Count an open in this turn's share; True when that is used up, and the turn has to be waited for."""

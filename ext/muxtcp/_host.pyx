@@ -19,8 +19,11 @@ cdef class ChannelHost:
     def _check_thread(self):
         check_thread(self)
 
-    def _gives_way(self):
-        """Whether the share of this turn of the loop is used up."""
+    def _opens_too_soon(self):
+        """Count an open in this turn's share; True when that is used up, and the turn has to be waited for."""
+        self.left -= OPENING_UNITS
+        if self.left <= 0:
+            self.give_way()
         return self.engine.held_back & GIVING_WAY != 0
 
     cdef int called_elsewhere(self) except -1:

@@ -30,7 +30,7 @@ from . cimport _machine
 from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open, encode_pairs
-from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, OPENING_UNITS, SHARE
+from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
 from ._output cimport BLOCK, CONGESTED, GIVING_WAY, OUT_OF_CREDIT, PARTED, PING_SLOT
 from ._table cimport CLOSED, KEPT, OURS, SERVED, channel_t
@@ -500,9 +500,6 @@ cdef class SessionCore(ChannelHost):
             return None
         channel = new_channel(self, state, (name, encode_pairs(meta), mode, priority, deadline_ms, traceparent), codec)
         self.output_ready()
-        self.left -= OPENING_UNITS
-        if self.left <= 0:
-            self.give_way()
         return channel
 
     async def _slot(self):
