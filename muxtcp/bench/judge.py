@@ -1,5 +1,6 @@
 """From figures to rows: medians over the rounds, ratios within them, and whether targets are met."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -39,7 +40,8 @@ class Series:
 
     def __truediv__(self, other: "Series") -> "Series":
         """The ratio of each round: numerator and denominator met the same weather."""
-        return Series(tuple(ours / theirs for ours, theirs in zip(self.rounds, other.rounds, strict=True)))
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return Series(tuple(ours / theirs if theirs else math.inf for ours, theirs in pairs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +155,7 @@ def _entry(measure: Measure, match: Match, kind: Kind, outcomes: Sequence[Outcom
     value = over_rounds(lambda o: measure.take(o.client, o.server) / measure.scale)
     seconds, cpu = of_both_sides("seconds"), of_both_sides("cpu")
     each = None
-    if seconds and cpu and measure.is_rate:
+    if seconds and cpu and measure.is_rate and value.median:
         each = sum(spent / passed for spent, passed in zip(cpu, seconds, strict=True)) / (value.median * measure.scale)
     curve = tuple(of_client(f"p{level:g}") for level in LEVELS) if f"p{LEVELS[0]:g}" in outcomes[0].client else ()
     return Entry(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import ClassVar
 
@@ -13,6 +13,11 @@ from .ours import Ours, room
 from .stage import Stage, private_memory
 
 MESSAGE = bytes(64)
+
+
+def _config(channels: int) -> muxtcp.Config:
+    """Patient: the collector of garbage may stop a loop with millions of objects for longer than a peer may be silent."""
+    return replace(room(channels), keepalive=None, write_timeout=3_600.0)
 
 
 class _Answer(muxtcp.ChannelListener):
@@ -70,7 +75,7 @@ class Lives(Ours):
         before = private_memory()
         answer = _Answer(self.channels)
         async with muxtcp.serve(
-            lambda channel: channel.listen(answer), sock=stage.listen(), config=room(self.channels)
+            lambda channel: channel.listen(answer), sock=stage.listen(), config=_config(self.channels)
         ):
             await answer.all_ended.wait()
             while answer.ended:
@@ -90,7 +95,7 @@ class Lives(Ours):
         before = private_memory()
         count = _Count(self.channels)
         channels: list[muxtcp.Channel] = []
-        async with muxtcp.connect(*stage.address, config=room(self.channels)) as session:
+        async with muxtcp.connect(*stage.address, config=_config(self.channels)) as session:
             with act("open"):
                 for _ in range(self.channels):
                     channels.append(await session.open("life"))

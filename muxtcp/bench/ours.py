@@ -43,8 +43,8 @@ class Flood(Ours):
 
     async def serve(self, stage: Stage) -> None:
         async def count(channel: muxtcp.Channel) -> None:
-            if channel.name != IDLE:
-                stage.begin()
+            await channel.recv()
+            stage.begin()  # by now all channels are open
             async for _ in channel:
                 stage.count += 1
 

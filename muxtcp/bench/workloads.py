@@ -1,5 +1,6 @@
 """What is measured, against which floor, and what is asked of it."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
@@ -53,6 +54,8 @@ class Measure:
 
 def _cost(client: Figures, server: Figures) -> float:
     """CPU seconds of both sides for each unit that the server received."""
+    if not server["rate"]:
+        return math.inf
     return (client["cpu"] / client["seconds"] + server["cpu"] / server["seconds"]) / server["rate"]
 
 
