@@ -16,7 +16,7 @@ MESSAGE = bytes(64)
 
 
 def _config(channels: int) -> muxtcp.Config:
-    """Patient: the collector of garbage may stop a loop with millions of objects for longer than a peer may be silent."""
+    """Patient: collecting garbage may stop a loop with millions of objects for longer than a peer may be silent."""
     return replace(room(channels), keepalive=None, write_timeout=3_600.0)
 
 
