@@ -146,8 +146,11 @@ class Channel(Inbox):
         """Send one message, whole or not at all.
 
         Returns at once while there is credit, and otherwise waits for the peer to consume, in the order of the calls.
-        It having returned means that the message will be sent, not that the peer has it. Cancelling a send that waits
-        sends nothing. One that need not wait is accepted by the call itself, before it is awaited.
+        It having returned means that the message will be sent, not that the peer has it. One that need not wait is
+        accepted by the call itself, before it is awaited.
+
+        A send that was cancelled has not sent its message. If the message has begun by then, it can't be taken back:
+        `send()` returns, and the CancelledError comes from the next `await`.
 
         Args:
             message: `bytes`, `bytearray` or `memoryview` (the two are copied); with a codec what `encode` takes.

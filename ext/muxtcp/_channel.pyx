@@ -1,5 +1,6 @@
 """Channel: what the user holds of one channel: an Inbox that also sends, listens and ends."""
 
+from asyncio import CancelledError
 from collections import namedtuple
 from sys import is_finalizing
 
@@ -23,6 +24,7 @@ from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, OUT_OF_CREDIT, PARTED, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SOCKET, WRITTEN,
 )
 from ._table cimport KEPT, OURS, WANTS_WRITE
+from ._wakeup cimport put_off
 
 cdef object logger = Sparing("muxtcp")
 
@@ -141,7 +143,7 @@ cdef class Channel(Inbox):
             raise
         finally:
             self.credit_moved()
-        if self.failure is not None and self.listener is listener:
+        if self.closed and self.listener is listener:
             self.tell_closed(self.failure)
 
     def _listener(self):
@@ -221,6 +223,9 @@ cdef class Channel(Inbox):
     def send(self, message):
         """Await until the message is accepted, whole or not at all. Waits for credit and memory, never for an answer.
 
+        Cancelled, it has not sent the message. One that has begun can't be taken back: then send() returns, and the cancellation comes
+        at the next await.
+
         Raises MessageTooLarge, LocalProtocolError, ChannelClosed, ChannelReset, ChannelRefused, SessionClosed, SessionLost, TypeError.
         """
         cdef bytes data
@@ -270,6 +275,10 @@ cdef class Channel(Inbox):
                     self._raise_unsendable(result, data)
                 woken, waiter = waiter, self.host.create_future()
                 self.senders[self.senders.index(woken)] = waiter
+        except CancelledError as error:
+            accepted = self.senders[0] is waiter and self.offer_taken()
+            if not (accepted and put_off(error)):
+                raise
         finally:
             first = self.senders[0] is waiter
             if first and not accepted:

@@ -15,3 +15,5 @@ cdef class Wakeup:
 
     cdef int fire(self) except -1           # run the task now: only where no task is running
     cdef int fire_soon(self) except -1
+
+cdef bint put_off(error) except -1

@@ -1,4 +1,4 @@
-"""Wakeup: a future that can run its task at once.
+"""Wakeup: a future that can run its task at once; and a cancellation that comes too late for what it met.
 
 An asyncio future schedules its task: a handle, a context copy and another turn of the loop for each message, which is most of what a
 small echo costs. A wake-up follows the same protocol as seen from a task (`_asyncio_future_blocking`, `add_done_callback` with a
@@ -7,7 +7,7 @@ the engine is at rest then, and no task is running. Everywhere else (a cancellat
 as a future does.
 """
 
-from asyncio import CancelledError, InvalidStateError
+from asyncio import CancelledError, InvalidStateError, current_task, get_running_loop
 
 cimport cython
 from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
@@ -89,3 +89,22 @@ cdef class Wakeup:
 
 def throw(error):
     raise error
+
+
+cdef bint put_off(error) except -1:
+    """Whether this cancellation of the running task is asked for once more in the next turn of the loop, so that it may be ignored now.
+
+    For what can't be undone: to raise CancelledError would say that it did not happen, and to ignore it would leave a task that nobody
+    can end. If what asked for it is over by then, as a timeout whose block was left in time, so is the cancellation.
+    """
+    task = current_task()
+    if task is None or not task.cancelling():       # somebody threw it in
+        return False
+    get_running_loop().call_soon(cancel_again, task, error.args)
+    return True
+
+
+def cancel_again(task, args):
+    if task.cancelling() and not task.done():
+        task.cancel(*args)
+        task.uncancel()                             # it is the same request, which is counted already

@@ -123,7 +123,7 @@ async def _peers(options: argparse.Namespace) -> list[peers.Peer]:
         return []
     if folder is None:
         if options.peers:
-            raise OSError("peers need the source tree of muxtcp, with its folder bench/peers")
+            raise OSError("peers need the source tree of muxtcp, with its folder bench/peers: run it there")
         return []
     known = peers.known(folder)
     wanted = peers.choose(known, options.peers.split(",")) if options.peers else known

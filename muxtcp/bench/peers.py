@@ -83,9 +83,9 @@ class Performance(Contestant):
 
 
 def home() -> Path | None:
-    """The folder of peers of the repository that this package is in; None where it was installed without one."""
-    folder = Path(__file__).parents[2] / "bench" / "peers"
-    return folder if folder.is_dir() else None
+    """The folder of peers of the repository that this package is in, or that one is working in; None elsewhere."""
+    repositories = Path(__file__).parents[2], Path.cwd()
+    return next((folder for root in repositories if (folder := root / "bench" / "peers").is_dir()), None)
 
 
 def known(folder: Path) -> list[Peer]:

@@ -15,7 +15,7 @@ from muxtcp import Channel, ChannelRefused, ChannelReset, Code, Config, MessageT
 from muxtcp.testing import pair
 
 TLS_HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(range(189))
-SOON = Config(handshake_timeout=0.1, close_timeout=0.1)
+PATIENT, HASTY = (Config(handshake_timeout=timeout, close_timeout=0.1) for timeout in (10, 0.1))
 
 
 async def echo(channel: Channel) -> None:
@@ -51,7 +51,8 @@ async def thrown(server: muxtcp.Server, data: bytes) -> bytes:
     ],
 )
 async def test_a_stranger_at_the_port(data: bytes, counter: str, answer: bytes) -> None:
-    async with serve(echo, "127.0.0.1", 0, config=SOON) as server:
+    config = HASTY if counter == "HANDSHAKE_TIMEOUT" else PATIENT
+    async with serve(echo, "127.0.0.1", 0, config=config) as server:
         said = await thrown(server, data)
         assert said.startswith(answer)
         if answer == PREFACE:

@@ -62,6 +62,24 @@ async def test_a_listener_that_ends_the_channel_hears_nothing_after_that(end: st
     assert notes.heard == ["1", "2", "closed"]
 
 
+@pytest.mark.parametrize(("end", "exc"), [("close", None), ("reset", ChannelReset)])
+async def test_a_listener_that_comes_after_the_end_is_told_of_it_at_once(end: str, exc: type | None) -> None:
+    """It may have been ended by somebody else between open() and listen(), as by `session.close()`."""
+    told: list[object] = []
+
+    class Late(Notes):
+        def on_closed(self, channel: Channel, exc: Exception | None) -> None:
+            told.append(exc and type(exc))
+
+    notes = Late()
+    async with pair(three) as peers:
+        channel = await unread(peers)
+        await getattr(channel, end)()
+        channel.listen(notes)
+        assert told == [exc]
+    assert (notes.heard, told) == (["eof"], [exc])
+
+
 async def test_a_listener_may_hand_the_channel_on() -> None:
     class HandsOn(Notes):
         def on_message(self, channel: Channel, view: memoryview) -> None:

@@ -10,6 +10,7 @@ SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".h", ".js"}
 FOLDERS = ["muxtcp", "ext", "tests", "bench", ".ci"]
 
 ASKED = {
+    "ext/muxtcp/_channel.pyx": "what users call of one channel; what receives is in the inbox already",
     "ext/muxtcp/_session.pyx": "what arrives, what it wakes and what is written for it is one order of events",
     "ext/muxtcp/_machine.pyx": "one parser and its checks: split, its states would be in two places",
     "ext/muxtcp/_life.pyx": "limits, commands, liveness and the end of a session work on the same few fields",

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ def workload(contestant: Contestant, **changes: Any) -> Workload:
     return Workload(
         **{"id": "T", "title": "", "measure": workloads.ROUND_TRIPS, "ours": contestant, "floor": contestant, **changes}
     )
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    """Other tests may have children, which stay as long as those need them."""
+    before = children()
+    yield
+    assert children() - before == set()
 
 
 def children() -> set[str]:
@@ -111,7 +120,6 @@ def test_a_floor_measures_both_sides(contestant: Contestant) -> None:
         assert side["seconds"] > BRIEF.seconds / 2  # a loop's clock has milliseconds
         assert side["waited"] >= 0
         assert 0 <= side["cpu"] < 2 * side["seconds"]
-    assert children() == set()
 
 
 def test_latencies_have_percentiles() -> None:
@@ -166,7 +174,6 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failing_child_is_named_and_none_is_left(how: str, message: str) -> None:
     with pytest.raises(BenchError, match=message):
         measure(Broken(how=how))
-    assert children() == set()
 
 
 @pytest.mark.usefixtures("importable")
@@ -174,7 +181,6 @@ def test_a_hanging_child_is_given_up_and_none_is_left(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Broken, "patience", 0.2)
     with pytest.raises(BenchError, match=r"T, broken: no result within 0.26 s"):
         measure(Broken(how="hangs"))
-    assert children() == set()
 
 
 # A driver that keeps to the contract and measures nothing.
@@ -211,7 +217,6 @@ def test_a_peer_is_measured_by_its_own_program() -> None:
     driver = peer(sys.executable, "-c", DRIVER)
     outcome = measure(Performance(peer=driver, task=ECHO))
     assert outcome == Outcome({"rate": 100, "port": 7}, {"rate": 100, "port": 0})
-    assert children() == set()
 
 
 def test_a_peer_plays_what_it_can() -> None:
