@@ -30,6 +30,7 @@ cdef struct incoming_t:             # what the peer may send
     uint64_t lowest                 # least of received - consumed since `since`: a standing queue, if above 0
     uint64_t consumed_then          # at `since`
     double since                    # when the present measurement began
+    double used_at                  # when a round trip last consumed an eighth of the window
 
 
 cdef inline bint budget_has(budget_t *budget, int64_t size) noexcept nogil:
@@ -90,15 +91,18 @@ cdef inline uint64_t wanted_window(incoming_t *flow, double now, double rtt, uin
     """The window that suits what was consumed per round trip (go-yamux#136: not per fixed time).
 
     Twice what a round trip consumes keeps a sender busy while the grant travels; the window doubles when it is less than that, and
-    halves when less than an eighth of it was used over ten seconds. Returns the present window while there is nothing to judge.
+    halves when no round trip has used an eighth of it for ten seconds. Returns the present window while there is nothing to judge.
     """
     cdef double elapsed = now - flow.since
     cdef double per_trip
     if not (rtt > 0 and elapsed >= rtt):
         return flow.window
     per_trip = <double>(flow.consumed - flow.consumed_then) * rtt / elapsed
+    if per_trip * 8 >= <double>flow.window or flow.window <= smallest:
+        flow.used_at = now
     if per_trip * 2 > <double>flow.window and flow.window < largest:
         return min(flow.window * 2, largest)
-    if elapsed >= 10.0 and per_trip * 8 < <double>flow.window and flow.window > smallest:
+    if now - flow.used_at >= 10.0:
+        flow.used_at = now
         return max(flow.window >> 1, smallest)
     return flow.window

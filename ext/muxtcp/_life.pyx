@@ -89,6 +89,7 @@ cdef class Life(Output):
             # any estimate of the round trip under load, which is longer than the one of an idle PING.
             window = max(window, min(window * 2, self.settings.memory_limit >> (flow != &self.incoming)))
             measure(flow, self.now)
+            flow.used_at = self.now
         window = max(window, lacking(flow, largest))                # one whole message must fit
         if flow == &self.incoming:
             self.set_session_window(window)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ PROSE = [
     for path in ROOT.glob(pattern)
     if not {".venv", "node_modules"} & set(path.parts)
 ]
+EXAMPLES = {"README.md": 1, "docs/channels.md": 1, "docs/reconnecting.md": 1, "docs/adapters.md": 2}  # that run alone
 FILE = re.compile(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|pyi|pyx|pxd|md|toml|json|js|h)|(?:[\w.-]+/)+)`")
 
 
@@ -38,7 +40,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def listings(page: str) -> list[tuple[str, str]]:
     """Each Python listing of a page that says what it prints: the code, and the expected output after it."""
     text = (ROOT / page).read_text()
-    return re.findall(r"```python\n(.*?)```\n+It prints:\n+```text\n(.*?)```", text, re.DOTALL)
+    return re.findall(r"```python\n((?:(?!```).)*)```\n+It prints:\n+```text\n(.*?)```", text, re.DOTALL)
 
 
 def runs_as_printed(code: str, expected: str, folder: Path) -> None:
@@ -51,10 +53,11 @@ def runs_as_printed(code: str, expected: str, folder: Path) -> None:
 
 
 def test_the_pages_have_examples_that_print() -> None:
-    assert [len(listings(page)) for page in ("README.md", "docs/SECURITY.md", "docs/adapters.md")] == [1, 2, 2]
+    assert {page: len(listings(page)) for page in EXAMPLES} == EXAMPLES
+    assert len(listings("docs/SECURITY.md")) == 2
 
 
-@pytest.mark.parametrize(("code", "expected"), listings("README.md") + listings("docs/adapters.md"))
+@pytest.mark.parametrize(("code", "expected"), [each for page in EXAMPLES for each in listings(page)])
 def test_code_runs_as_printed(code: str, expected: str, tmp_path: Path) -> None:
     runs_as_printed(code, expected, tmp_path)
 
@@ -66,3 +69,28 @@ def test_security_code_runs_as_printed(tmp_path: Path) -> None:
     subprocess.run(["sh", "-e", "-c", commands], cwd=tmp_path, capture_output=True, timeout=60, check=True)
     for code, expected in listings("docs/SECURITY.md"):
         runs_as_printed(code, expected, tmp_path)
+
+
+def test_the_quick_start_is_two_files_that_run(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "quick-start.md").read_text()
+    files = re.findall(r"The file \*(\w+\.py)\*:\n\n```python\n(.*?)```", page, re.DOTALL)
+    assert [name for name, _ in files] == ["service.py", "client.py"]
+    port = str(free_port())
+    for name, code in files:
+        assert "7777" in code
+        (tmp_path / name).write_text(code.replace("7777", port))
+    [expected] = re.findall(r"It prints:\n+```text\n(.*?)```", page, re.DOTALL)
+    command = [sys.executable, "-W", "error"]
+    with subprocess.Popen([*command, "service.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        try:
+            assert service.stdout.readline() == f"serving on tcp://127.0.0.1:{port}\n"
+            runs_as_printed((tmp_path / "client.py").read_text(), expected, tmp_path)
+        finally:
+            service.terminate()
+        assert service.wait(60) == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
