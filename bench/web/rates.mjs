@@ -30,7 +30,7 @@ const objectOf = (n, size) => ({ n, text: "x".repeat(Math.max(size - 20, 0)) });
 // --- the server -------------------------------------------------------------------------------------------------------
 
 const SERVERS = {
-  "mux-demux"(socket) {
+  "mux-demux, JSON"(socket) {
     const mux = MuxDemux((channel) => {
       const { size, count } = JSON.parse(channel.meta);
       const message = objectOf(1, size);
@@ -45,27 +45,25 @@ const SERVERS = {
     line.pipe(mux).pipe(line);
     line.on("error", () => {});
   },
-  muxtcp(socket) {
-    socket.binaryType = "arraybuffer";
-    server.receive(ofWebSocket(socket));
-  },
+  "muxtcp, JSON": receiving("json", (size) => objectOf(1, size)),
+  "muxtcp, bytes": receiving("bytes", (size) => new Uint8Array(size)),
 };
 
-const server = new Server({
-  ...configured({
-    async handler(channel) {
-      const { size, count, kind } = channel.meta;
-      const message = kind === "bytes" ? new Uint8Array(+size) : new TextEncoder().encode(JSON.stringify(objectOf(1, +size)));
-      for (let left = +count; left > 0; left--) await channel.send(message);
-    },
-  }),
-  resume: 0,
-  onSession() {},
-});
+function receiving(codec, messageOf) {
+  const handler = async (channel) => {
+    const message = messageOf(+channel.meta.size);
+    for (let left = +channel.meta.count; left > 0; left--) await channel.send(message);
+  };
+  const server = new Server({ ...configured({ codec, handler }), resume: 0, onSession() {} });
+  return (socket) => {
+    socket.binaryType = "arraybuffer";
+    server.receive(ofWebSocket(socket));
+  };
+}
 
-function serve(kind) {
+function serve(name) {
   const listener = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false });
-  listener.on("connection", SERVERS[kind]);
+  listener.on("connection", SERVERS[name]);
   listener.on("listening", () => process.send(listener.address().port));
 }
 
@@ -96,7 +94,7 @@ async function muxtcp(url, size, count, codec) {
   const session = await connect(url, { WebSocket });
   const began = performance.now();
   await Promise.all(Array.from({ length: CHANNELS }, async () => {
-    const channel = await session.open("rates", { mode: "r", codec, meta: { size: `${size}`, count: `${count}`, kind: codec } });
+    const channel = await session.open("rates", { mode: "r", codec, meta: { size: `${size}`, count: `${count}` } });
     let seen = 0;
     for await (const _ of channel) seen += 1;
     if (seen !== count) throw new Error(`${seen} of ${count} came`);
@@ -111,7 +109,7 @@ async function measure() {
     console.log(`\nmessages of ${size} bytes, ${CHANNELS} channels of ${count}; the best of ${ROUNDS}`);
     let first;
     for (const [name, client] of Object.entries(CLIENTS)) {
-      const child = fork(fileURLToPath(import.meta.url), [name.split(",")[0]]);
+      const child = fork(fileURLToPath(import.meta.url), [name]);
       const [port] = await once(child, "message");
       let best = Infinity;
       for (let round = 0; round < ROUNDS; round++) best = Math.min(best, await client(`ws://127.0.0.1:${port}`, +size, count));
