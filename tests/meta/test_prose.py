@@ -71,6 +71,19 @@ def test_security_code_runs_as_printed(tmp_path: Path) -> None:
         runs_as_printed(code, expected, tmp_path)
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze looks at units")
+def test_systemd_has_no_complaint_of_the_units(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "forwarder.md").read_text()
+    units = re.findall(r"`/etc/systemd/system/(\S+)`[^\n]*\n\n```ini\n(.*?)```", page, re.DOTALL)
+    assert len(units) == 2
+    for name, unit in units:
+        (tmp_path / name).write_text(unit.replace("/opt/muxtcp/bin/muxtcp", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *tmp_path.iterdir()], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_quick_start_is_two_files_that_run(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "quick-start.md").read_text()
     files = re.findall(r"The file \*(\w+\.py)\*:\n\n```python\n(.*?)```", page, re.DOTALL)
