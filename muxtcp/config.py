@@ -132,9 +132,10 @@ class Config:
     """Bytes in the transport's buffer at which the session writes again: a quarter of `high_water`, as in asyncio.
     (uvloop takes 16 *bytes* unless told, which stalls the writer at each turn.)"""
 
-    notsent_lowat: int | None = _bounded(131_072, 4 * KIB, 1 << 30, off=True)
+    notsent_lowat: int | None = _bounded(65_536, 4 * KIB, 1 << 30, off=True)
     """TCP_NOTSENT_LOWAT: unsent bytes in the kernel above which the socket is not writable. It keeps what cannot be
-    overtaken any more small; measured on a 100 Mbit/s bottleneck, an urgent message waits 20 ms instead of 350."""
+    overtaken any more small; measured on a 100 Mbit/s bottleneck beside ten channels of bulk, an urgent message waits
+    17 ms in place of 76."""
 
     # Deadlines.
 

@@ -32,7 +32,7 @@ from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open, encode_pairs
 from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
-from ._output cimport BLOCK, CONGESTED, GIVING_WAY, OUT_OF_CREDIT, PARTED, PING_SLOT
+from ._output cimport BLOCK, CONGESTED, GIVING_WAY, LITTLE, OUT_OF_CREDIT, PARTED, PING_SLOT
 from ._table cimport CLOSED, KEPT, OURS, SERVED, channel_t
 from ._wakeup cimport Wakeup
 
@@ -239,7 +239,7 @@ cdef class SessionCore(ChannelHost):
         while self.transport is not None and not engine.held_back & CONGESTED and engine.has_output():
             if engine.slots & PING_SLOT:
                 engine.now = self.clock()                       # a round trip is measured from here
-            segments = engine.collect(BLOCK if self.full else WRITE_SIZE)       # what is written can no longer be overtaken
+            segments = engine.collect(LITTLE if self.full else WRITE_SIZE)
             if not segments:
                 break
             if self.shut:

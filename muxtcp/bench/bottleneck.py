@@ -49,7 +49,7 @@ class Figures(NamedTuple):
         return f"{delays}  {self.share:7.1%}"
 
 
-def measure(seconds: float = 5.0, *, bulks: int = 1, notsent_lowat: int | None = 131_072) -> Figures:
+def measure(seconds: float = 5.0, *, bulks: int = 1, notsent_lowat: int | None = 65_536) -> Figures:
     """Send for so many seconds, on one urgent and so many bulk channels.
 
     Raises:

@@ -7,7 +7,7 @@ from muxtcp.bench import bottleneck
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
-@pytest.mark.parametrize("notsent_lowat", [131_072, None])
+@pytest.mark.parametrize("notsent_lowat", [65_536, None])
 def test_the_line_is_full_and_the_urgent_pass(notsent_lowat: int | None) -> None:
     figures = bottleneck.measure(0.5, notsent_lowat=notsent_lowat)
     assert 0 < figures.share <= 1.1
