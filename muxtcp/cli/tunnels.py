@@ -178,7 +178,7 @@ def _of_forwarder(forwarder: Forwarder) -> "Status":
     rtt = forwarder.rtt
     facts = [f"rtt {rtt * 1_000:.1f} ms"] if rtt is not None else []
     if link.sessions > 1:
-        facts.append(f"{link.sessions - 1:,} reconnects")
+        facts.append(f"reconnects {link.sessions - 1:,}")
     if link.resumptions:
         facts.append(f"{link.resumptions:,} resumed, longest gap {link.longest_gap:.1f} s")
     if link.detail and link.state != "connected":
@@ -230,9 +230,9 @@ async def _serving(options: argparse.Namespace, door: Door) -> None:
 
 def _of_gateway(gateway: Gateway) -> "Status":
     clients, carried = len(gateway.sessions), sum(row.open for row in gateway.traffic)
-    title = f"muxtcp gateway {' '.join(gateway.addresses)}"
+    title = " ".join(["muxtcp gateway", *gateway.addresses])
     state = "serving" if gateway.addresses else "draining"
-    return Status(title, state, f"{clients:,} clients  {carried:,} connections", gateway.traffic)
+    return Status(title, state, f"clients {clients:,}  connections {carried:,}", gateway.traffic)
 
 
 # The display
