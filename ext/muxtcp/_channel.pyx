@@ -18,7 +18,7 @@ from muxtcp.threads import run_in
 
 from ._engine cimport Engine, fitting
 from ._handshake cimport decode_pairs
-from ._host cimport BYTES_SHIFT, ChannelHost, check_thread
+from ._host cimport BYTES_SHIFT, MESSAGE_UNITS, ChannelHost, check_thread
 from ._instant cimport DONE
 from ._output cimport (
     BLOCK, IS_OVER, LOG_FULL, OUT_OF_CREDIT, PARTED, QUEUED, TOO_LARGE, WAIT_CONNECTION, WAIT_MEMORY, WAIT_PEER, WAIT_SOCKET, WRITTEN,
@@ -320,7 +320,7 @@ cdef class Channel(Inbox):
             return IS_OVER
         result = engine.offer(self.state, message) if offer else engine.send_object(self.state, message)
         if result > 0:
-            self.host.left -= 1 + (PyBytes_GET_SIZE(message) >> BYTES_SHIFT)
+            self.host.left -= MESSAGE_UNITS + (PyBytes_GET_SIZE(message) >> BYTES_SHIFT)
             if self.host.left <= 0:
                 self.host.give_way()
         if result == WRITTEN:

@@ -26,6 +26,7 @@ cdef struct incoming_t:             # what the peer may send
     uint64_t received               # cost of what has arrived
     uint64_t consumed               # cost of what the user has taken
     uint64_t need                   # the limit the peer asked for (BLOCKED)
+    uint64_t stood                  # the highest limit at which it said so, and 1; 0: it never did
     uint64_t window                 # our target for granted - consumed
     uint64_t lowest                 # least of received - consumed since `since`: a standing queue, if above 0
     uint64_t consumed_then          # at `since`

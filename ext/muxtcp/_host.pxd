@@ -4,16 +4,18 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from ._engine cimport Engine
 
 cdef enum:
-    # What a session may do in one turn of the loop before the others have theirs, in units of about a quarter of a microsecond: a
-    # message that arrives, is received or is sent is one, so are 256 bytes read or written, or 8 frames; a channel that is opened is
-    # 256, and one that its peer ends, and with it mostly a task, is 64; one that this side opens is 16. Together a millisecond or two: less, and the turns themselves cost
-    # too much; more, and one session holds up the others.
-    SHARE = 4_096
-    BYTES_SHIFT = 8
-    FRAMES_SHIFT = 3
-    OPENED_UNITS = 256
-    ENDED_UNITS = 64
-    OPENING_UNITS = 16
+    # What a session may do in one turn of the loop before the others have theirs, in units of about a sixteenth of a microsecond. A
+    # message that arrives, is received or is sent is four, 64 bytes read or written are one, and so are two frames that are read; a
+    # channel that is opened is 1,024, and one that its peer ends, and with it mostly a task, is 256; one that this side opens is 64.
+    # Together a millisecond: less, and the turns themselves cost too much; more, and one session holds up the others.
+    SHARE = 16_384
+    MESSAGE_UNITS = 4
+    BYTES_SHIFT = 6
+    FRAMES_SHIFT = 1
+    OPENED_UNITS = 1_024
+    ENDED_UNITS = 256
+    OPENING_UNITS = 64
+    LARGEST_BATCH = 4_096               # messages
 
 cdef class ChannelHost:
     cdef readonly Engine engine
@@ -26,6 +28,7 @@ cdef class ChannelHost:
     cdef list awake                     # wake-ups of receivers, fired when all is delivered
     cdef int woken                      # other tasks woken in this dispatch, through the loop
     cdef Py_ssize_t left                # of this turn's share
+    cdef int begin_share(self) except -1
     cdef int output_ready(self) except -1               # something to write: schedule a turn
     cdef int flush(self) except -1                      # write now
     cdef int give_way(self) except -1                   # the share is used up: others have their turn

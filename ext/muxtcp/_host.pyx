@@ -3,8 +3,9 @@
 from asyncio import _get_running_loop
 import threading
 
-from ._output cimport GIVING_WAY
+from libc.stdint cimport uint32_t
 
+from ._output cimport GIVING_WAY
 
 cdef class ChannelHost:
     cdef int output_ready(self) except -1:
@@ -15,6 +16,11 @@ cdef class ChannelHost:
 
     cdef int give_way(self) except -1:
         raise NotImplementedError
+
+    cdef int begin_share(self) except -1:
+        self.left = SHARE
+        self.engine.held_back &= ~<uint32_t>GIVING_WAY
+        return 0
 
     def _check_thread(self):
         check_thread(self)

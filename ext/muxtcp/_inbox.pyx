@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from muxtcp.errors import ChannelClosed, Code, CodecError, EndOfStream, LocalProtocolError, raised_again
 
-from ._host cimport SHARE, check_thread
+from ._host cimport LARGEST_BATCH, MESSAGE_UNITS, check_thread
 from ._instant cimport PYGEN_NEXT, PYGEN_RETURN, muxtcp_install, muxtcp_return
 from ._wakeup cimport ASLEEP, AWAKE, Wakeup
 
@@ -178,7 +178,7 @@ cdef class Inbox:
         if mode == BATCH:
             batch = []
             try:
-                while len(batch) < min(self.count, <size_t>SHARE):
+                while len(batch) < min(self.count, <size_t>LARGEST_BATCH):
                     message = <bytes>self.ring[(self.first + len(batch)) & (self.room - 1)]
                     batch.append(message if self.codec is None else self._decoded(message))
             except CodecError:
@@ -206,7 +206,7 @@ cdef class Inbox:
         if self.count == 0:
             return None                                         # its codec has ended the channel, and so emptied the ring
         cdef bytes message = self.pop()
-        self.host.left -= 1
+        self.host.left -= MESSAGE_UNITS
         if self.state != NULL:
             self.engine.consumed(self.state, PyBytes_GET_SIZE(message))
         return message

@@ -82,6 +82,10 @@ cdef class Life(Output):
         cdef uint64_t window
         if limit > flow.granted:
             return self.violation(_wire.LIMIT_OVERFLOW, "BLOCKED at %llu, but %llu was granted", limit, flow.granted)
+        if limit < flow.stood:
+            self.glitch()
+        else:
+            flow.stood = limit + 1
         flow.need = min(need, flow.granted + largest)               # an honest peer needs one message more than it was granted
         window = flow.window
         if flow.lowest < window >> 3 and self.now - flow.since >= self.smoothed:

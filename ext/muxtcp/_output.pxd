@@ -10,6 +10,7 @@ from ._table cimport channel_t, message_t
 cdef enum:
     BLOCK = 65_400                  # of frames for one write: a send of 65,484 bytes or more is five times slower on loopback
     SMALL_BLOCK = 4_000
+    WAY_GIVEN = 262_144             # may wait in the queue of who has used up his share of the turn
     LITTLE = 16_384                 # written at once to a line that is full: nothing overtakes it any more
     COPIED = 2_048                  # of a block that is hardly used, a copy is written, and the block is kept
     INLINE = 4_096                  # payloads up to here are copied into the block; larger ones go by reference

@@ -89,7 +89,8 @@ cdef class Output:
     cdef bint fits(self, size_t cost) noexcept nogil:
         """Whether the queue takes `cost` more beside what was promised. One message may go over it, so that any can be sent."""
         cdef size_t taken = self.queued + self.room_promised
-        return taken == 0 or taken + cost <= self.send_buffer and budget_has(self.budget, cost)
+        cdef size_t room = min(self.send_buffer, WAY_GIVEN) if self.held_back & GIVING_WAY else self.send_buffer
+        return taken == 0 or taken + cost <= room and budget_has(self.budget, cost)
 
     cdef bint has_room(self, channel_t *channel, size_t cost) noexcept nogil:
         """Whether the channel may have `cost` more in the queue: at most what is free (Choudhury and Hahne, 1998). So n busy channels

@@ -45,7 +45,6 @@ cdef class SessionCore(ChannelHost):
     cdef int writing_resumed(self) except -1
     # inside
     cdef int hear_the_end(self) except -1
-    cdef int begin_share(self) except -1
     cdef int read_on(self) except -1
     cdef int write(self, list segments) except -1
     cdef int deliver(self) except -1

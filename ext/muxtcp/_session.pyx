@@ -30,7 +30,7 @@ from . cimport _machine
 from ._channel cimport Channel, new_channel
 from ._engine cimport Engine, text
 from ._handshake cimport decode_open, encode_open, encode_pairs
-from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, OPENED_UNITS, SHARE
+from ._host cimport BYTES_SHIFT, ENDED_UNITS, FRAMES_SHIFT, MESSAGE_UNITS, OPENED_UNITS, SHARE
 from ._life cimport BY_PEER, BY_STREAM, BY_US, OVER, SAY_NOTHING, UP
 from ._output cimport BLOCK, CONGESTED, GIVING_WAY, LITTLE, OUT_OF_CREDIT, PARTED, PING_SLOT
 from ._table cimport CLOSED, KEPT, OURS, SERVED, channel_t
@@ -210,11 +210,6 @@ cdef class SessionCore(ChannelHost):
             self.call_soon(self.turn)
         return 0
 
-    cdef int begin_share(self) except -1:
-        self.left = SHARE
-        self.engine.held_back &= ~<uint32_t>GIVING_WAY
-        return 0
-
     cdef int read_on(self) except -1:
         self.reading_paused = False
         if self.transport is not None and not self.eof_seen and not self.transport.is_closing():
@@ -322,7 +317,7 @@ cdef class SessionCore(ChannelHost):
                     elif event.kind == _machine.FINISHED_EVENT or event.kind == _machine.RESET_EVENT:
                         self.left -= ENDED_UNITS
                     self.report(&event)
-                self.left -= 1
+                self.left -= MESSAGE_UNITS
                 if self.left <= 0 or opens == 0:
                     break
         finally:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from support import frames
 from support.frames import Record
 from support.leftovers import allocated
@@ -74,6 +75,19 @@ def test_a_ping_is_odd_when_nothing_came_since_the_one_before() -> None:
     for expected in (0, 1, 2):
         side.feed(frames.ping(1))
         assert side.engine.counters["oddities"] == expected
+
+
+@pytest.mark.parametrize("where", ["channel", "session"])
+def test_an_announcement_is_odd_when_its_limit_was_announced_before(where: str) -> None:
+    def said(limit: int, need: int) -> bytes:
+        return frames.blocked(1, limit, need) if where == "channel" else frames.session_blocked(limit, need)
+
+    side = alone()
+    side.feed(frames.open(1))
+    for limit, expected in ((0, 0), (500, 0), (500, 1), (501, 1), (0, 2), (501, 3)):
+        side.feed(said(limit, limit + 1_000))
+        assert side.engine.counters["oddities"] == expected
+    assert side.closed is None
 
 
 def test_who_opens_and_resets_is_borne_up_to_a_rate() -> None:

@@ -157,9 +157,10 @@ def dribbled_credit(wire: Wire) -> Iterator[None]:
 @attack(
     row="the same need announced again and again",
     learnt="owed replies, CVE-2024-22189",
-    defence="an announcement changes a number; nothing is owed for it but the credit that is due anyway",
-    fields=("memory_limit",),
-    sign="turns_cut_short",
+    defence="an announcement changes a number; nothing is owed for it but the credit that is due anyway; one of a "
+    "limit that was announced before is an oddity",
+    fields=("glitch_burst", "glitch_rate", "memory_limit"),
+    sign="CALM",
 )
 def blocked_flood(wire: Wire) -> Iterator[None]:
     wire.greet()

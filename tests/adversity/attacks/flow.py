@@ -167,9 +167,9 @@ def deadlock(wire: Wire) -> Iterator[None]:
 @attack(
     row="owed replies: questions without end, and no answer is ever read",
     learnt="CVE-2024-22189, CVE-2023-49295",
-    defence="replies are state, one of each kind, not a queue",
-    fields=("write_timeout",),
-    sign="turns_cut_short",
+    defence="replies are state, one of each kind, not a queue; announcing one need again and again is an oddity",
+    fields=("write_timeout", "glitch_burst", "glitch_rate"),
+    sign="CALM",
 )
 def owed_replies(wire: Wire) -> Iterator[None]:
     wire.greet(channel_limit=0)

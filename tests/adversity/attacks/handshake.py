@@ -42,10 +42,15 @@ def slowloris(wire: Wire) -> Iterator[None]:
     wires=CROWD,
 )
 def connection_flood(wire: Wire) -> Iterator[None]:
-    wire.say(PREFACE + frames.hello())
+    wire.say(PREFACE)
     with ExitStack() as stack:
+        crowd = [wire]
         for _ in range(CROWD):
-            stack.enter_context(wire.another()).say(PREFACE + frames.hello())
+            crowd.append(stack.enter_context(wire.another()))
+            crowd[-1].say(PREFACE)
+            yield
+        for each in crowd:
+            each.say(frames.hello())
             yield
 
 
