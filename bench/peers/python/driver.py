@@ -10,12 +10,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from itertools import cycle, islice
+from struct import Struct
 from time import perf_counter
 from typing import Any, Protocol
 
 from muxtcp.bench._child import Side, perform
 from muxtcp.bench.stage import Job, MemoryGauge, Stage, private_memory
 
+HEADER = Struct("!I")
 SENDS_PER_TURN = 64  # a library whose send() never waits would keep the loop, and its timers, from running
 SETTLED = 100  # opened before the first reading of memory, so that one-off costs are not counted
 
@@ -33,6 +35,25 @@ class Channel(Protocol):
         """The next message. Raises Ended."""
 
     async def close(self) -> Any: ...
+
+
+class Prefixed:
+    """A channel on a reader and a writer as asyncio's, which asyncssh has as well: a length before each message."""
+
+    def __init__(self, reader: Any, writer: Any) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, message: bytes) -> None:
+        self.writer.write(HEADER.pack(len(message)) + message)
+        await self.writer.drain()
+
+    async def recv(self) -> bytes:
+        try:
+            (size,) = HEADER.unpack(await self.reader.readexactly(HEADER.size))
+            return await self.reader.readexactly(size)
+        except asyncio.IncompleteReadError:
+            raise Ended from None
 
 
 Open = Callable[[], Awaitable[Any]]

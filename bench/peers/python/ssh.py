@@ -1,33 +1,15 @@
 """asyncssh: a session channel for each channel, with a length before each message; encrypted, as SSH is."""
 
 import asyncio
-from struct import Struct
 
 import asyncssh
-from driver import Ended, Handler, Open, Peer, main
+from driver import Handler, Open, Peer, Prefixed, main
 
 from muxtcp.bench.stage import Stage
 
-HEADER = Struct("!I")
 
-
-class Channel:
+class Channel(Prefixed):
     """One end of a session channel."""
-
-    def __init__(self, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    async def send(self, message: bytes) -> None:
-        self.writer.write(HEADER.pack(len(message)) + message)
-        await self.writer.drain()
-
-    async def recv(self) -> bytes:
-        try:
-            (size,) = HEADER.unpack(await self.reader.readexactly(HEADER.size))
-            return await self.reader.readexactly(size)
-        except asyncio.IncompleteReadError:
-            raise Ended from None
 
     async def close(self) -> None:
         self.writer.channel.close()

@@ -2,34 +2,20 @@
 
 import asyncio
 import socket
-from struct import Struct
 
-from driver import Ended, Handler, Open, Peer, main
+from driver import Handler, Open, Peer, Prefixed, main
 
 from muxtcp.bench.stage import Stage
 
-HEADER = Struct("!I")
 LIMIT = 1 << 18  # bytes that the reader may hold before it stops the transport; the default of 64 KiB is slower
 
 
-class Channel:
+class Channel(Prefixed):
     """The connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+        super().__init__(reader, writer)
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    async def send(self, message: bytes) -> None:
-        self.writer.write(HEADER.pack(len(message)) + message)
-        await self.writer.drain()
-
-    async def recv(self) -> bytes:
-        try:
-            (size,) = HEADER.unpack(await self.reader.readexactly(HEADER.size))
-            return await self.reader.readexactly(size)
-        except asyncio.IncompleteReadError:
-            raise Ended from None
 
     async def close(self) -> None:
         self.writer.close()
