@@ -59,6 +59,15 @@ for (const [name, place] of Object.entries(places)) {
       await assert.rejects(channel.send(bytes("late")), ChannelClosed);
     });
 
+    test("a buffer can be used again once its message is accepted", async (context) => {
+      const channel = await (await session(context)).open("echo");
+      for (const buffer of [new Uint8Array([1, 2, 3]), Buffer.from([1, 2, 3]), new Uint8Array([1, 2, 3]).buffer]) {
+        await channel.send(buffer);
+        new Uint8Array(buffer.buffer ?? buffer, buffer.byteOffset ?? 0, 3).fill(9);
+        assert.deepEqual(await channel.recv(), new Uint8Array([1, 2, 3]));
+      }
+    });
+
     test("more than the credit, one after the other", async (context) => {
       const it = await session(context, { config: { channelWindow: 1_024, sessionWindow: 2_048 } });
       const channel = await it.open("count", { mode: "r" });

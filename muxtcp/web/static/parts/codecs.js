@@ -5,7 +5,8 @@ import { pack, unpack } from "./msgpack.js";
 
 const bytes = {
   encode(message) {
-    if (message instanceof Uint8Array) return message.slice(); // the caller may use its buffer again
+    // A copy, since the caller may use its buffer again; the slice() of Node's Buffer is none.
+    if (message instanceof Uint8Array) return new Uint8Array(message);
     if (message instanceof ArrayBuffer) return new Uint8Array(message.slice(0));
     throw new TypeError(`a message is a Uint8Array, or the channel needs a codec; this is ${typeof message}`);
   },
