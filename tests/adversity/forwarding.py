@@ -3,8 +3,9 @@
     python tests/adversity/forwarding.py                  everything, in about five minutes
     python tests/adversity/forwarding.py redis iperf3     these alone
 
-Each figure is the median of rounds in which the three take turns. The last column is what the forwarder reaches, times
-what ssh reaches. `cuts` cuts the link: a transaction commits, and a file that scp copies has the right checksum.
+Each figure is the median of rounds in which the ways take turns; `relays` is the floor, two processes that only
+copy. The last column is what the forwarder reaches, times what ssh reaches. `cuts` cuts the link: a transaction
+commits, and a file that scp copies has the right checksum.
 """
 
 import argparse
@@ -91,12 +92,13 @@ CONTESTS: dict[str, tuple[Callable[[], contextlib.AbstractContextManager[int]], 
 
 
 def contest(name: str, folder: Path, rounds: int, seconds: float) -> None:
-    """Measure all three ways to one server, in turns; print the table."""
+    """Measure all ways to one server, in turns; print the table."""
     serve, measure = CONTESTS[name]
     figures: dict[str, dict[str, list[float]]] = {}
     with serve() as target, programs.sshd(folder) as (server, client):
         ways = {
             "direct": partial(programs.direct, target),
+            "relays": partial(programs.through_relays, target),
             "ssh -L": partial(programs.through_ssh, target, server, client),
             "muxtcp": partial(programs.through_us, target),
             "muxtcp --resume": partial(programs.through_us, target, "--resume"),

@@ -179,6 +179,15 @@ def through_ssh(target: int, server: int, client: list[str]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def through_relays(target: int) -> Iterator[int]:
+    """Two relays in a row that do nothing but copy."""
+    far, port = free_port(), free_port()
+    relay = [sys.executable, str(Path(__file__).with_name("relay.py"))]
+    with running(*relay, str(far), str(target), port=far), running(*relay, str(port), str(far), port=port):
+        yield port
+
+
+@contextlib.contextmanager
 def through_us(target: int, *options: str, via: int | None = None, gateway: int | None = None) -> Iterator[int]:
     """`muxtcp forward` to a gateway on loopback: on port `gateway`, which the forwarder reaches by port `via`."""
     gateway = gateway or free_port()
