@@ -16,7 +16,7 @@ import random
 import select
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,25 @@ class Ledger:
         return all(now <= then for now, then in zip(self._steady(), self._first, strict=True))
 
 
+def situation(sessions: Collection[Session]) -> str:
+    """Where each session, channel and task stands, for who looks for the reason why one does not go on."""
+    lines = []
+    for session in sessions:
+        lines.append(f"{session!r} {session.state.name} {session.stats()}")
+        lines += [f"  {channel!r} {channel.stall} {channel.stats()}" for channel in session.channels]
+    for task in asyncio.all_tasks():
+        lines.append(f"{task.get_name()} {task.cancelling()}: {' > '.join(places(task.get_coro()))}")
+    return "\n".join(lines)
+
+
+def places(awaited: Any) -> Iterator[str]:
+    """Where a coroutine stands, and what it awaits stands, and so on."""
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        yield f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+        awaited = awaited.cr_await
+    yield repr(awaited)
+
+
 async def server(*, seed: int, resume: float) -> None:
     talker, ledger = Talker(f"{seed} server"), Ledger()
     inbox = await commands()
@@ -99,6 +118,8 @@ async def server(*, seed: int, resume: float) -> None:
                 case ["rest"]:
                     held = await ledger.rested(lambda: quiet(listening.sessions, OWN_TASKS))
                     tell("rested", held | talker.counts)
+                case ["situation"]:
+                    tell("situation", situation(listening.sessions))
 
 
 def quiet(sessions: Collection[Session], tasks: int) -> bool:
@@ -171,6 +192,10 @@ class Client:
             try:
                 async with asyncio.timeout(PATIENCE):
                     await self.talker.converse(session)
+            except TimeoutError:
+                tell("stuck", situation([session]))
+                await asyncio.sleep(PATIENCE)  # in which the server is asked
+                raise
             except Exception as error:
                 if not self.talker.excused(session, error):
                     raise
@@ -285,7 +310,9 @@ class Soak:
             assert self.server.silent(0), self.server.hear()
             assert time.monotonic() < give_up, "the client does not come to rest"
             self.breaker.once()
-        self.client.expect("done")
+        outcome, *told = self.client.hear()
+        if outcome != "done":
+            raise RuntimeError("\n".join([outcome, *told, *self.server.ask("situation", answer="situation")]))
         self.breaker.mend()
         for name, peer in ("client", self.client), ("server", self.server):
             peer.tell("rest")
