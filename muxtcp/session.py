@@ -259,12 +259,12 @@ class Session(Adapters):
         while True:
             if not self._up.done():
                 await self.established()
+            if self._opens_too_soon():  # before there is a channel that a cancellation could lose
+                await asyncio.sleep(0)
             if self.exception is not None:
                 raise self._why_ended()
             if self._going_away or self.engine.peer_is_leaving:
                 raise SessionClosed(code=Code.SHUTDOWN, reason="no new channels", remote=not self._going_away)
-            if self._opens_too_soon():  # before there is a channel that a cancellation could lose
-                await asyncio.sleep(0)
             channel = self._open(name, meta, mode, *details)
             if channel is not None:
                 return channel

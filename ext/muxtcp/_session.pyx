@@ -670,9 +670,9 @@ cdef class SessionCore(ChannelHost):
         return 0
 
     def _tick(self):
+        now = max(self.clock(), self.timer_at)                  # a loop may call a little early, and would again and again
         self.timer = None
         self.timer_at = INFINITY
-        now = self.clock()
         self.engine.unsent = self._unsent()
         if self.engine.held_back & CONGESTED and self.engine.unsent < self.congested_with:
             self.congested_since, self.congested_with = now, self.engine.unsent     # slow, but it takes something

@@ -16,7 +16,7 @@ import random
 import select
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from adversity.talks import Talker
 from support import leftovers, loops
 from support.basics import until
 from support.proxy import DIRECTIONS, ProxyProcess
+from support.situation import situation
 
 from muxtcp import Config, Connector, Session, State, StateInfo, connect, constant, parking, serve
 
@@ -86,25 +87,6 @@ class Ledger:
         if self._first is None:
             self._first = self._steady()
         return all(now <= then for now, then in zip(self._steady(), self._first, strict=True))
-
-
-def situation(sessions: Collection[Session]) -> str:
-    """Where each session, channel and task stands, for who looks for the reason why one does not go on."""
-    lines = []
-    for session in sessions:
-        lines.append(f"{session!r} {session.state.name} {session.stats()}")
-        lines += [f"  {channel!r} {channel.stall} {channel.stats()}" for channel in session.channels]
-    for task in asyncio.all_tasks():
-        lines.append(f"{task.get_name()} {task.cancelling()}: {' > '.join(places(task.get_coro()))}")
-    return "\n".join(lines)
-
-
-def places(awaited: Any) -> Iterator[str]:
-    """Where a coroutine stands, and what it awaits stands, and so on."""
-    while (frame := getattr(awaited, "cr_frame", None)) is not None:
-        yield f"{frame.f_code.co_qualname}:{frame.f_lineno}"
-        awaited = awaited.cr_await
-    yield repr(awaited)
 
 
 async def server(*, seed: int, resume: float) -> None:

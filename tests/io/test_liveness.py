@@ -154,3 +154,22 @@ def test_a_cancelled_close_can_be_called_again() -> None:
             assert p.client.closed
 
     on_virtual_clock(scenario())
+
+
+def test_a_timer_that_the_loop_calls_early_is_not_set_again_for_the_moment_that_is_left() -> None:
+    """asyncio calls up to its clock's resolution early, uvloop up to a millisecond."""
+
+    class Early(VirtualClockLoop):
+        calls = 0
+
+        def call_later(self, delay: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
+            self.calls += 1
+            assert self.calls < 1_000
+            return super().call_later(max(0.0, delay - 1e-6), *args, **options)
+
+    async def scenario() -> None:
+        async with pair(sink, config=Config(keepalive=1.0)):
+            await asyncio.sleep(100.0)
+
+    with asyncio.Runner(loop_factory=Early) as runner:
+        runner.run(scenario())

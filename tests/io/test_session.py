@@ -30,6 +30,21 @@ async def test_opening_may_be_a_task() -> None:
         p.client.open("never awaited").close()
 
 
+async def test_who_has_to_wait_for_a_turn_opens_nothing_on_a_session_that_ended_meanwhile() -> None:
+    async def use() -> None:
+        channel = await p.client.open("it")
+        await channel.recv()
+
+    async with pair(lambda _: None) as p:
+        crowd = [asyncio.create_task(use()) for _ in range(500)]  # more than one turn has a share for
+        asyncio.get_running_loop().call_soon(
+            p.client.abort
+        )  # behind the first step of all, before the second of who waits
+        done, stuck = await asyncio.wait(crowd, timeout=10.0)
+        assert not stuck
+        assert {type(task.exception()) for task in done} == {SessionClosed}
+
+
 async def test_an_error_that_is_raised_again_has_only_its_own_traceback() -> None:
     def depth(error: BaseException) -> int:
         return sum(1 for _ in traceback.walk_tb(error.__traceback__))
