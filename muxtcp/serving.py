@@ -5,6 +5,7 @@ import inspect
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from muxtcp._channel import Channel
@@ -58,12 +59,17 @@ class Serving(Lasting):
             self._handler_failed(channel, error)
             return
         if inspect.isawaitable(running):
-            keeps_slot = self._serve_as_task(channel)  # before the task, which may run and end at once
-            task = self._spawn(self._serve(channel, running), f"handler of channel {channel.id} ({channel.name!r})")
-            if keeps_slot:
-                task.add_done_callback(lambda _: self._handler_returned(channel))
-            if isinstance(running, Coroutine):
-                task.add_done_callback(lambda _: running.close())  # if cancelled before its first step, it never began
+            kept = channel if self._serve_as_task(channel) else None  # before the task, which may run and end at once
+            name = f"handler of channel {channel.id} ({channel.name!r})"
+            self._spawn(self._serve(channel, running), name, partial(self._served, kept, running))
+
+    def _served(self, kept: Channel | None, running: Awaitable[None], task: asyncio.Task[None]) -> None:
+        """A handler's task has ended, maybe before its first step: then the handler never began."""
+        self._tasks.discard(task)
+        if kept is not None:
+            self._handler_returned(kept)
+        if isinstance(running, Coroutine):
+            running.close()
 
     async def _serve(self, channel: Channel, running: Awaitable[None]) -> None:
         """Await the handler; whatever it does, the channel ends with it and the session goes on."""
@@ -114,8 +120,13 @@ class Serving(Lasting):
         elif not self.connected:
             self._on_disconnected()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def _spawn(
+        self,
+        coroutine: Coroutine[Any, Any, None],
+        name: str,
+        ended: Callable[[asyncio.Task[None]], object] | None = None,
+    ) -> None:
+        """Run a task of the session's, which `ended` takes out again: one callback, since each costs a handle."""
         task = self.loop.create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        task.add_done_callback(ended or self._tasks.discard)

@@ -11,6 +11,7 @@ Json = dict[str, Any]
 COLOURS = {"ours": "#c8442b", "floor": "#9aa5b1", "reference": "#c3cad3", "peer": "#4a76a8"}
 COLUMNS = 3
 PANEL = (4.6, 3.0)  # inches
+REFERENCES = 5  # times the best of the others, at most
 # On the axis of a curve, 90, 99 and 99.9 % are equally far from each other: the tail is what one looks for.
 TICKS = (50, 90, 99, 99.9)
 
@@ -32,7 +33,7 @@ def draw(document: Json, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.hashsalt": "muxtcp", "font.size": 8, "axes.spines.top": False}
+    matplotlib.rcParams |= {"svg.hashsalt": "muxtcp", "svg.fonttype": "none", "font.size": 8, "axes.spines.top": False}
     from matplotlib import pyplot
 
     rows = [row for row in document["workloads"] if row["others"]]
@@ -57,7 +58,9 @@ def _entries(row: Json) -> list[Json]:
 
 
 def _bars(panel: Any, row: Json) -> None:
-    entries = _entries(row)[::-1]  # bars are drawn from below
+    # Bars are drawn from below. A reference that would squeeze all others into its first tenth is left out.
+    most = max(entry["value"] for entry in _entries(row) if entry["kind"] != "reference")
+    entries = [entry for entry in _entries(row)[::-1] if entry["value"] < REFERENCES * most]
     values = [entry["value"] for entry in entries]
     spreads = [entry["value"] * entry["spread"] for entry in entries]
     names = ["muxtcp" if entry["kind"] == "ours" else entry["contestant"] for entry in entries]

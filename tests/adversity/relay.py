@@ -8,6 +8,7 @@ cannot do without, on the loop that the forwarder runs on.
 
 import asyncio
 import sys
+from typing import cast
 
 from muxtcp import run
 
@@ -19,21 +20,22 @@ class End(asyncio.Protocol):
 
     def __init__(self, other: "End | None" = None) -> None:
         self.other = other
+        self.early = b""  # what came before there was somewhere to go
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         if self.other is None:
-            transport.pause_reading()  # until there is somewhere to go
             self.task = asyncio.create_task(self.connect())
 
     async def connect(self) -> None:
         _, self.other = await asyncio.get_running_loop().create_connection(lambda: End(self), HERE, int(sys.argv[2]))
-        self.transport.resume_reading()
+        self.other.transport.write(self.early)
 
     def data_received(self, data: bytes) -> None:
-        assert self.other is not None
-        self.other.transport.write(data)
+        if self.other is None:
+            self.early += data
+        else:
+            self.other.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.other is not None:
