@@ -58,7 +58,7 @@ def _entries(row: Json) -> list[Json]:
 
 
 def _bars(panel: Any, row: Json) -> None:
-    # Bars are drawn from below. A reference that would squeeze all others into its first tenth is left out.
+    # Bars are drawn from below. A reference that would squeeze all others into its first fifth is left out.
     most = max(entry["value"] for entry in _entries(row) if entry["kind"] != "reference")
     entries = [entry for entry in _entries(row)[::-1] if entry["value"] < REFERENCES * most]
     values = [entry["value"] for entry in entries]

@@ -5,15 +5,16 @@ from collections import Counter
 import pytest
 from adversity import visits
 
-# Found something: a channel that was opened on a session that had just ended.
-FINDERS = [479]
+
+def test_each_conversation_ends() -> None:
+    totals = sum(map(visits.play, range(40)), Counter())
+    assert totals["messages"] > 400
+    assert totals["breaks"] > 10
 
 
-@pytest.mark.parametrize("seeds", [FINDERS, range(40)], ids=["finders", "others"])
-def test_each_conversation_ends(seeds: list[int]) -> None:
-    totals = sum(map(visits.play, seeds), Counter())
-    assert totals["messages"] > 10 * len(seeds)
-    assert totals["breaks"] > 10 or len(seeds) < 10
+@pytest.mark.parametrize("seed", [pytest.param(479, id="opened on a session that had just ended")])
+def test_what_was_found_once_is_found_no_more(seed: int) -> None:
+    assert visits.play(seed)["messages"] > 10
 
 
 def test_a_seed_goes_the_same_way_again() -> None:

@@ -15,25 +15,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for `support` and `adversity`, as pytest does
 
+from adversity.soak import CONFIG, LONGEST_CUT, PATIENCE, RESUME, VISIT, WIDTH
 from adversity.talks import Talker
 from support.situation import situation
 
 from muxtcp import Config
 from muxtcp.testing import Link, Pair, VirtualClockLoop, pair
 
-RESUME = 10.0  # seconds
-PATIENCE = 60.0  # virtual seconds that a conversation may take, or coming to rest
-WIDTH = 6  # conversations at once
-VISIT = 60  # conversations of a session at most
 MOST_BREAKS = 150
-FATE = 0.5  # seconds between two breaks at most
-LONGEST_CUT = 500_000  # bytes that pass before a break that was ordered comes, at most
+PAUSE = 0.5  # seconds between two breaks, at most
 
 
 class Stuck(AssertionError):
@@ -56,7 +53,6 @@ class Visit:
 
     async def run(self) -> None:
         dice = self.dice
-        config = {"keepalive": 0.5, "keepalive_timeout": 0.5, "handshake_timeout": 1.0, "close_timeout": 2.0}
         line: dict[str, Any] = {
             "latency": dice.choice([0.0, 0.0, 0.0001, 0.003, 0.02]),
             "chunk": dice.choice([None, None, "random"]),
@@ -64,7 +60,7 @@ class Visit:
         }
         handlers = self.server.handler, self.client.handler
         async with pair(
-            *handlers, config=Config(**config), resume=RESUME, on_link=self.made, seed=self.seed, **line
+            *handlers, config=Config(**CONFIG), resume=RESUME, on_link=self.made, seed=self.seed, **line
         ) as self.ends:
             breaker = asyncio.create_task(self.break_links())
             try:
@@ -73,6 +69,8 @@ class Visit:
                         group.create_task(self.talk())
             finally:
                 breaker.cancel()
+            with suppress(asyncio.CancelledError):
+                await breaker  # which may have failed
             await self.come_to_rest()
 
     async def talk(self) -> None:
@@ -127,7 +125,7 @@ class Visit:
     async def break_links(self) -> None:
         """For a while: what is stuck then is not so for want of a connection."""
         while self.breaks < self.most_breaks:
-            await asyncio.sleep(self.dice.random() ** 3 * FATE)
+            await asyncio.sleep(self.dice.random() ** 3 * PAUSE)
             link = self.ends.link
             match self.dice.choice(["cut", "cut", "cut later", "half-closed", "stalled", "again", "mended"]):
                 case "cut":

@@ -37,9 +37,8 @@ async def test_who_has_to_wait_for_a_turn_opens_nothing_on_a_session_that_ended_
 
     async with pair(lambda _: None) as p:
         crowd = [asyncio.create_task(use()) for _ in range(500)]  # more than one turn has a share for
-        asyncio.get_running_loop().call_soon(
-            p.client.abort
-        )  # behind the first step of all, before the second of who waits
+        # Behind the first step of all, and before the second of those who wait.
+        asyncio.get_running_loop().call_soon(p.client.abort)
         done, stuck = await asyncio.wait(crowd, timeout=10.0)
         assert not stuck
         assert {type(task.exception()) for task in done} == {SessionClosed}
