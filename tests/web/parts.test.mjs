@@ -10,7 +10,8 @@ import { configured } from "../../muxtcp/web/static/parts/config.js";
 import { Fifo } from "../../muxtcp/web/static/parts/fifo.js";
 import { Session } from "../../muxtcp/web/static/parts/session.js";
 import { ofSocket, ofWebSocket } from "../../muxtcp/web/static/parts/transports.js";
-import { Kind, Type } from "../../muxtcp/web/static/parts/wire.js";
+import { SessionWindow, Window } from "../../muxtcp/web/static/parts/window.js";
+import { joined, Kind, Type } from "../../muxtcp/web/static/parts/wire.js";
 import { Alone, framesOf, LIMITS, raw } from "./support.mjs";
 
 const opened = (alone, name = "a", priority = 2) => alone.engine.open({ name, mode: "rw", priority });
@@ -71,6 +72,70 @@ describe("what is sent", () => {
   });
 });
 
+describe("a window", () => {
+  const [SIZE, LARGEST, CEILING] = [10_000, 4_000, 100_000];
+  const make = (Kind = Window) => new Kind(SIZE, LARGEST, CEILING);
+  /** All that is granted comes, and then the word that more was there; its reader takes it but for so many bytes. */
+  const filled = (window, unread) => {
+    const limit = window.granted;
+    window.take(limit - window.received);
+    window.consume(window.received - unread - window.consumed);
+    window.raised(); // most often the answer is on its way before the question
+    window.blocked(limit, limit + 100);
+    window.raised();
+  };
+
+  test("grows as long as it is all that holds the sender up", () => {
+    const window = make();
+    const sizes = Array.from({ length: 6 }, () => { filled(window, 100); return window.size; });
+    assert.deepEqual(sizes, [20_000, 40_000, 80_000, CEILING, CEILING, CEILING]);
+    assert.equal(window.granted, window.consumed + CEILING);
+  });
+
+  test("does not grow for a reader who is slow", () => {
+    const window = make();
+    for (let round = 0; round < 6; round++) filled(window, 5_000);
+    assert.equal(window.size, SIZE);
+    filled(window, 0); // for once it is quick
+    const grown = window.size;
+    assert.equal(grown, 2 * SIZE);
+    for (let round = 0; round < 6; round++) filled(window, 6_000);
+    assert.equal(window.size, 2 * grown); // once more, since it began with nothing unread
+  });
+
+  test("grows once for each limit of which the sender knows", () => {
+    const window = make();
+    window.take(SIZE);
+    window.consume(SIZE);
+    window.blocked(SIZE, SIZE + 100);
+    assert.equal(window.raised(), 30_000);
+    window.take(5_000);
+    window.consume(5_000);
+    window.blocked(SIZE + 5_000, SIZE + 6_000); // before it heard of the 30,000
+    assert.equal(window.size, 20_000);
+  });
+
+  test("lets any message through, once all before it is read", () => {
+    const window = new Window(1_000, LARGEST, CEILING);
+    window.take(900);
+    window.blocked(1_000, 900 + LARGEST);
+    assert.equal(window.raised(), 4_000); // 900 of which are unread
+    window.consume(900);
+    assert.equal(window.raised(), 900 + LARGEST);
+    assert.throws(() => window.blocked(5_000, 6_000), /blocked at 5000, granted 4900/);
+  });
+
+  test("of a session grows past what nobody reads", () => {
+    for (const [Kind, size] of [[Window, SIZE], [SessionWindow, 2 * SIZE]]) {
+      const window = make(Kind);
+      window.take(SIZE);
+      window.blocked(SIZE, SIZE + 100);
+      assert.equal(window.size, size);
+      assert.equal(window.raised(), size - SIZE && 2 * SIZE);
+    }
+  });
+});
+
 test("what an engine says again over another connection, and in which order", () => {
   const alone = new Alone({ client: true, resumable: true });
   const channel = opened(alone);
@@ -96,12 +161,65 @@ test("a socket says when it has room again", async (context) => {
   const socket = dial(listener.address().port, "127.0.0.1");
   const transport = ofSocket(socket);
   await Promise.all([once(listener, "connection"), once(socket, "connect")]);
-  while (transport.room) transport.write(new Uint8Array(1_000_000));
+  context.after(() => transport.abort());
+  assert.ok(transport.write(new Uint8Array(10))); // the kernel has them
+  for (let taken; transport.room; assert.ok(taken === transport.room)) taken = transport.write(new Uint8Array(1_000_000));
   const room = new Promise((resolve) => { transport.onRoom = resolve; });
   listener.reads();
   await room;
   assert.ok(transport.room);
-  transport.abort();
+});
+
+/** A session whose connection is only looked at: `taken` has the bytes that it was given. */
+function alone({ granted = 0, over = true } = {}) {
+  const far = { channelLimit: 2 ** 40, sessionLimit: 2 ** 40, replayLimit: granted && 2 ** 40 };
+  const theirs = { ...LIMITS, ...far, meta: {} };
+  const session = new Session({ client: true, theirs, granted, ticket: null, options: configured({}) });
+  const taken = [];
+  session.attach({ room: true, write: (bytes) => { taken.push(bytes); return over; }, end() {}, abort() {} }, new Uint8Array(0));
+  return { session, taken };
+}
+
+const turn = () => new Promise(setImmediate);
+
+describe("a session with much to send", () => {
+  const size = 60_000;
+
+  test("does not wait until all is there, nor go on without end in one turn of the loop", async () => {
+    const { session, taken } = alone();
+    const channel = await session.open("a");
+    await turn();
+    let turns = 0;
+    const sent = [];
+    setImmediate(function count() { turns += 1; if (sent.length < 200) setImmediate(count); });
+    for (let n = 0; n < 200; n++) {
+      await channel.send(new Uint8Array(size));
+      sent.push({ turns, taken: taken.reduce((sum, { length }) => sum + length, 0) });
+    }
+    assert.ok(sent.find((then) => then.taken > 2 * size).turns === 0, "nothing was written early");
+    const first = sent.filter((then) => then.turns === 0);
+    assert.ok(first.length < 100, `${first.length} messages in one turn`);
+  });
+
+  test("writes into one block, unless somebody still needs it", async () => {
+    const blocksOf = async (options) => {
+      const { session, taken } = alone(options);
+      const channel = await session.open("a");
+      for (let n = 0; n < 40; n++) await channel.send(new Uint8Array(size).fill(n));
+      await channel.sendEof();
+      await turn();
+      const large = taken.filter(({ length }) => length > size);
+      assert.ok(large.length > 15);
+      return { taken, reused: new Set(large.map(({ buffer }) => buffer)).size < large.length };
+    };
+    assert.ok((await blocksOf({})).reused);
+    for (const options of [{ over: false }, { granted: 30 }]) { // the connection has them still; they may have to go again
+      const { taken, reused } = await blocksOf(options);
+      assert.ok(!reused);
+      const numbers = dataOf(joined(taken)).filter(({ kind }) => kind === Kind.DATA).map(({ payload }) => payload[0]);
+      assert.deepEqual(numbers, Array.from({ length: 40 }, (_, n) => n));
+    }
+  });
 });
 
 test("a peer that takes nothing holds no session that ends", async (context) => {
@@ -124,7 +242,9 @@ describe("a WebSocket", () => {
     const socket = fake();
     const transport = ofWebSocket(socket);
     assert.ok(transport.room);
+    assert.ok(transport.write(new Uint8Array(1)));
     socket.bufferedAmount = 1_000_000;
+    assert.ok(!transport.write(new Uint8Array(1)));
     const room = new Promise((resolve) => { transport.onRoom = resolve; });
     assert.ok(!transport.room);
     await room;

@@ -2,7 +2,7 @@
 
 import { Code, LocalProtocolError, Violation } from "./errors.js";
 import { Outbox, Sending } from "./outbox.js";
-import { Window } from "./window.js";
+import { SessionWindow, Window } from "./window.js";
 import {
   COUNT_LIMIT, encodeText, Frames, isRecord, joined, Kind, MESSAGE_COST, Reader, readOpen, readReason, readRecord,
   REASON_LIMIT, RECORD_LIMIT, SHORTEST_PART, Type, writeOpen, Writer,
@@ -64,7 +64,7 @@ export class Engine {
     this.opened = 0;
     this.remoteOpened = 0;
     this.remoteMayOpen = ours.maxChannels;
-    this.window = new Window(ours.sessionWindow, ours.maxMessage + MESSAGE_COST, ours.memoryLimit);
+    this.window = new SessionWindow(ours.sessionWindow, ours.maxMessage + MESSAGE_COST, ours.memoryLimit);
     this.outbox = new Outbox(theirs, {
       sendBuffer: ours.sendBuffer,
       replayLimit: resumable ? ours.replayLimit : 0,
@@ -126,10 +126,10 @@ export class Engine {
 
   /** The user has taken a message of so many bytes. */
   consume(channel, size) {
-    this.window.consumed += size + MESSAGE_COST;
+    this.window.consume(size + MESSAGE_COST);
     this.#grantSession();
     if (channel.ended || channel.discarding) return;
-    channel.window.consumed += size + MESSAGE_COST;
+    channel.window.consume(size + MESSAGE_COST);
     this.#grant(channel);
   }
 
@@ -272,7 +272,7 @@ export class Engine {
     this.window.take(cost);
     channel.partial = whole ? 0 : size;
     if (channel.discarding) {
-      this.window.consumed += cost;
+      this.window.consume(cost);
       this.#grantSession();
     } else if (!whole) {
       // What arrived may be much larger than what is kept of it.
@@ -389,7 +389,7 @@ export class Engine {
 
   /** What has arrived of an unfinished message is nobody's. */
   #giveBack(channel) {
-    this.window.consumed += channel.parts.reduce((sum, part) => sum + part.length, 0);
+    this.window.consume(channel.parts.reduce((sum, part) => sum + part.length, 0));
     channel.parts = [];
     this.#grantSession();
   }

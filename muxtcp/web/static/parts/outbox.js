@@ -10,6 +10,16 @@ const OVERHEAD = 32; // bytes: more than any header has
 const FINISH = null; // in place of a message
 const PRIORITIES = 4;
 
+/** A block that nobody uses: one serves all sessions. A fresh one costs as much as all that is written into it, in page faults. */
+let spare = new Uint8Array(0);
+
+function blockOf(size) {
+  if (spare.length < size) return new Uint8Array(size);
+  const block = spare;
+  spare = new Uint8Array(0);
+  return block;
+}
+
 /** The sending half of a channel. */
 export class Sending {
   spent = 0; // cost of all messages that were accepted
@@ -200,7 +210,7 @@ export class Outbox {
 
   /** About `most` bytes of whole frames; none if there is nothing to send. */
   write(most) {
-    const writer = new Writer(Math.min(this.queued + 1_024, most + FRAGMENT + 1_024));
+    const writer = new Writer(blockOf(Math.min(this.queued + 1_024, most + FRAGMENT + 1_024)));
     for (const payload of this.#records.values()) writer.frame(0, Kind.DATA, payload);
     this.#records.clear();
     if (this.#closed) return writer.done();
@@ -216,6 +226,11 @@ export class Outbox {
     return bytes;
   }
 
+  /** The connection needs what `write()` gave no more. */
+  recycle(bytes) {
+    if (!this.log && bytes.buffer.byteLength > spare.length) spare = new Uint8Array(bytes.buffer);
+  }
+
   /** Write one sequenced frame, if there is one. */
   #next(writer) {
     if (this.#control.length) {
@@ -225,7 +240,7 @@ export class Outbox {
     }
     for (const [channel, limit] of this.#credits) {
       this.#credits.delete(channel);
-      writer.frame(channel, Kind.CREDIT, new Writer(9).varint(limit).done());
+      writer.frame(channel, Kind.CREDIT, new Writer().varint(limit).done());
       return true;
     }
     for (const turn of this.#turns) {

@@ -9,6 +9,7 @@ import { Engine } from "./engine.js";
 import { Fifo } from "./fifo.js";
 
 const WRITE = 65_536; // bytes given to the connection at once
+const EARLY = 16; // blocks that may go before a turn of the event loop is over
 const ACK_DELAY = 15; // ms: the peer may count on 20
 const CLOSE_TIMEOUT = 5; // seconds
 const PRIORITIES = { urgent: 0, high: 1, normal: 2, bulk: 3 };
@@ -32,6 +33,8 @@ export class Session {
   #options;
   #codec;
   #scheduled = false;
+  #early = 0; // of EARLY
+  #full = false; // a block is about to go early
   #opens = new Fifo(); // who waits to open a channel
   #pings = []; // who waits for a PONG
   #idle = []; // who waits for all channels to end, or for everything to be acknowledged
@@ -244,10 +247,23 @@ export class Session {
   }
 
   #wake() {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    soon(() => {
-      this.#scheduled = false;
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      soon(() => {
+        this.#scheduled = false;
+        this.#early = 0;
+        this.#flush();
+      });
+    }
+    if (this.#engine?.outbox.queued >= WRITE && !this.#full && this.#early < EARLY) this.#flushEarly();
+  }
+
+  /** A block is full: have it on its way while the next one is filled. Not without end, since nothing is read meanwhile. */
+  #flushEarly() {
+    this.#full = true;
+    this.#early += 1;
+    queueMicrotask(() => {
+      this.#full = false;
       this.#flush();
     });
   }
@@ -258,7 +274,7 @@ export class Session {
     while (this.#engine.pending && transport.room) {
       const bytes = this.#engine.write(WRITE);
       if (!bytes.length) break;
-      transport.write(bytes);
+      if (transport.write(bytes)) this.#engine.outbox.recycle(bytes);
     }
     if (this.#engine.over && !this.#engine.pending) this.#part(transport);
     this.#checkIdle();

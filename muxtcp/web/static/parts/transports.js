@@ -1,7 +1,7 @@
 /**
  * Connections as byte streams: a WebSocket anywhere, TCP and TLS in Node.
  *
- * Each has write(bytes), room (whether to go on writing), end(), abort(), and calls onData(chunk), onRoom(), and once
+ * Each has write(bytes), which returns whether they may be overwritten at once, room (whether to go on writing), end(), abort(), and calls onData(chunk), onRoom(), and once
  * onEnd(reason): null when the peer ended its direction.
  */
 
@@ -43,6 +43,7 @@ class WebSocketTransport extends Transport {
 
   write(bytes) {
     this.#socket.send(bytes, this.#look); // the library `ws` calls back when they are gone, which the standard does not
+    return this.#socket.bufferedAmount === 0;
   }
 
   get room() {
@@ -84,6 +85,7 @@ class SocketTransport extends Transport {
 
   write(bytes) {
     this.#socket.write(bytes);
+    return this.#socket.writableLength === 0; // the kernel has them, or TLS a copy
   }
 
   get room() {

@@ -3,11 +3,13 @@
 import { Code, Violation } from "./errors.js";
 import { COUNT_LIMIT } from "./wire.js";
 
-/** What may be sent to us, on a channel or in the session: cumulative counts. */
+/** What may be sent to us on a channel: cumulative counts. */
 export class Window {
   received = 0;
   consumed = 0;
   #wanted = 0; // the limit that the peer said it needs
+  #lowest = Infinity; // the least that was unread since the peer last stood
+  #grown = 0; // the limit with which the window last grew: who stands below it did not know yet
 
   constructor(size, largest, ceiling) {
     Object.assign(this, { size, granted: size, largest, ceiling: Math.max(ceiling, largest) });
@@ -20,12 +22,25 @@ export class Window {
     }
   }
 
-  /** The peer waits at this limit: grow, so that any message fits, and a busy peer waits less often. */
+  consume(cost) {
+    this.consumed += cost;
+    this.#lowest = Math.min(this.#lowest, this.received - this.consumed);
+  }
+
+  /** The peer waits at this limit. */
   blocked(limit, need) {
     if (limit > this.granted) throw new Violation(Code.LIMIT_OVERFLOW, `blocked at ${limit}, granted ${this.granted}`);
-    if (need <= this.granted) return; // an answer is on its way
-    this.#wanted = need;
-    this.size = Math.min(Math.max(2 * this.size, this.largest), this.ceiling);
+    this.#wanted = Math.min(need, this.granted + this.largest); // which is all that an honest peer can need
+    if (limit >= this.#grown && this.#lowest < this.size / 8) {
+      this.grow(2 * this.size); // its reader had taken nearly everything: the window is what holds it up
+      this.#grown = this.consumed + this.size;
+    }
+    this.#lowest = this.received - this.consumed;
+    if (need > this.granted) this.grow(Math.min(this.#wanted - this.received, this.largest)); // one message must fit
+  }
+
+  grow(size) {
+    this.size = Math.max(this.size, Math.min(size, this.ceiling));
   }
 
   /** The limit that is to be announced now, or 0. */
@@ -36,5 +51,14 @@ export class Window {
     if (step <= 0 || (step < this.size / 4 && !waited)) return 0;
     this.granted = limit;
     return limit;
+  }
+}
+
+/** What may be sent on all channels together. */
+export class SessionWindow extends Window {
+  blocked(limit, need) {
+    super.blocked(limit, need);
+    // It may be full of what nobody reads: one idle channel would hold up all others.
+    if (need > this.granted) this.grow(2 * this.size);
   }
 }
