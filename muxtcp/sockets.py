@@ -130,13 +130,31 @@ async def _places(address: Address, *, passive: bool = False) -> list[Place]:
     """Every place behind an address, resolved anew, in the order of preference."""
     if address.path is not None:
         return [(socket.AF_UNIX, address.path)]
+    assert address.port is not None
+    return await lookup(address.host or None, address.port, socket.AI_PASSIVE if passive else 0)
+
+
+async def lookup(host: str | None, port: int, flags: int = 0) -> list[Place]:
+    """Every place behind a name, in the order of preference.
+
+    One that is an address already is looked up on the spot: there is nobody to ask, a thread would cost more, and
+    who dials first would not always be there first.
+
+    Raises:
+        OSError: the name cannot be resolved; the text has the name.
+    """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE if passive else 0
-        )
-    except socket.gaierror as error:
-        raise socket.gaierror(error.errno, f"cannot resolve {address.host!r}: {error.strerror}") from error
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await _asked(host, port, flags)
     return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
+
+
+async def _asked(host: str | None, port: int, flags: int) -> list[Any]:
+    try:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"cannot resolve {host!r}: {error.strerror}") from error
 
 
 # Dialling

@@ -1,12 +1,11 @@
 """The allow list of a gateway: where clients may go, and where they may have it listen. Empty, it allows nothing."""
 
-import asyncio
 import ipaddress
-import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from ..sockets import lookup
 from .endpoints import EVERYWHERE, Endpoint
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -150,18 +149,10 @@ async def _allowed(endpoint: Endpoint, rules: list[Rule], otherwise: str) -> lis
         return [endpoint]
     networks = [rule for rule in rules if rule.network is not None]
     if networks and endpoint.host != EVERYWHERE:  # else nobody has to be asked for the name
-        addresses = await _resolved(endpoint)
+        addresses = dict.fromkeys(str(place[0]) for _, place in await lookup(endpoint.host, endpoint.port))
         if allowed := [address for address in addresses if any(rule.holds(_plain(address)) for rule in networks)]:
             return [Endpoint(address, endpoint.port) for address in allowed]
     raise Forbidden(f"{endpoint} {otherwise}")
-
-
-async def _resolved(endpoint: Endpoint) -> list[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise socket.gaierror(error.errno, f"cannot resolve {endpoint.host!r}: {error.strerror}") from error
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
 def _plain(address: str) -> IP:

@@ -127,6 +127,14 @@ async def test_unknown_host_is_named() -> None:
         await dial(Address(host="no-such-host.invalid", port=1))
 
 
+async def test_nobody_is_asked_for_what_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", None)
+    assert await sockets.lookup("127.0.0.1", 80) == [(socket.AF_INET, ("127.0.0.1", 80))]
+    assert await sockets.lookup("::1", 80) == [(socket.AF_INET6, ("::1", 80, 0, 0))]
+    with pytest.raises(TypeError):  # a name is asked for
+        await sockets.lookup("localhost", 80)
+
+
 async def test_every_place_is_tried_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     [listener] = await listen(Address(host="127.0.0.1", port=0), backlog=5)
     with listener:
