@@ -1,15 +1,16 @@
 /** Parts of the module by themselves: what neither bytes nor whole sessions show. */
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { readFileSync } from "node:fs";
-import { connect as dial, createServer } from "node:net";
+import { connect as connectSocket, createServer } from "node:net";
 import { describe, test } from "node:test";
 import { SessionClosed } from "../../muxtcp/web/static/muxtcp.js";
 import { configured } from "../../muxtcp/web/static/parts/config.js";
 import { Fifo } from "../../muxtcp/web/static/parts/fifo.js";
 import { Session } from "../../muxtcp/web/static/parts/session.js";
-import { ofSocket, ofWebSocket } from "../../muxtcp/web/static/parts/transports.js";
+import { dial, ofSocket, ofWebSocket } from "../../muxtcp/web/static/parts/transports.js";
+import { within } from "../../muxtcp/web/static/parts/waiting.js";
 import { SessionWindow, Window } from "../../muxtcp/web/static/parts/window.js";
 import { joined, Kind, Type } from "../../muxtcp/web/static/parts/wire.js";
 import { Alone, framesOf, LIMITS, raw } from "./support.mjs";
@@ -38,6 +39,33 @@ describe("what is sent", () => {
     alone.feed(raw("05 00 0b 80 80 02")); // SESSION_CREDIT of 32,768
     await Promise.all([large, small]);
     assert.deepEqual(dataOf(alone.written()).map(({ channel }) => channel), [one.id, other.id]);
+  });
+
+  test("a message that is given up while it waits is not sent, and holds up nobody", async () => {
+    const alone = new Alone({ client: true, theirs: { sessionLimit: 1_000 } });
+    const { outbox } = alone.engine;
+    const [one, other] = [opened(alone), opened(alone)];
+    const given = new AbortController();
+    const large = outbox.wait(one.sending, new Uint8Array(2_000), given.signal);
+    const small = outbox.wait(other.sending, new Uint8Array(10), given.signal);
+    const end = outbox.finish(one.sending);
+    given.abort();
+    await Promise.all([large, small].map((sending) => assert.rejects(sending, { name: "AbortError" })));
+    await end;
+    assert.ok(outbox.offer(other.sending, new Uint8Array(10)));
+    const said = framesOf(alone.written()).filter(({ channel }) => channel);
+    assert.deepEqual(said.map(({ channel, kind }) => [channel, kind]).slice(2), [[one.id, Kind.FINISH], [other.id, Kind.DATA]]);
+  });
+
+  test("a signal that comes too late changes nothing", async () => {
+    const alone = new Alone({ client: true });
+    const given = new AbortController();
+    const channel = opened(alone);
+    await alone.engine.outbox.wait(channel.sending, new Uint8Array(10), given.signal);
+    assert.deepEqual(getEventListeners(given.signal, "abort"), []);
+    given.abort();
+    await assert.rejects(alone.engine.outbox.wait(channel.sending, new Uint8Array(10), given.signal), { name: "AbortError" });
+    assert.equal(dataOf(alone.written()).length, 1);
   });
 
   test("channels take turns, and the urgent one goes first", () => {
@@ -158,7 +186,7 @@ test("a socket says when it has room again", async (context) => {
   }).listen(0, "127.0.0.1");
   await once(listener, "listening");
   context.after(() => listener.close());
-  const socket = dial(listener.address().port, "127.0.0.1");
+  const socket = connectSocket(listener.address().port, "127.0.0.1");
   const transport = ofSocket(socket);
   await Promise.all([once(listener, "connection"), once(socket, "connect")]);
   context.after(() => transport.abort());
@@ -250,6 +278,19 @@ describe("a WebSocket", () => {
     await room;
   });
 
+  test("that is given up while it connects may say so", async () => {
+    const given = new AbortController();
+    let heard = false;
+    class Late { // as that of the library `ws`, where an error that nobody hears ends the process
+      close() { this.onerror({ message: "closed before the connection was established" }); heard = true; }
+    }
+    const dialled = dial("ws://h:1", { WebSocket: Late, connectTimeout: 10, signal: given.signal });
+    given.abort();
+    await assert.rejects(dialled, { name: "AbortError" });
+    assert.ok(heard);
+    await assert.rejects(dial("ws://h:1", { WebSocket: Late, connectTimeout: 0, signal: new AbortController().signal }), /within 0 s/);
+  });
+
   test("that brings text is none of ours", () => {
     const socket = fake();
     const transport = ofWebSocket(socket);
@@ -283,6 +324,10 @@ test("the types name what the module exports", async () => {
   assert.deepEqual(Object.keys(await import(`${place}.js`)).sort(), named.sort());
 });
 
+test("what a signal has given up already is not waited for", async () => {
+  await assert.rejects(within(undefined, new Promise(() => {}), "", AbortSignal.abort()), { name: "AbortError" });
+});
+
 test("a queue keeps its order", () => {
   const queue = new Fifo();
   let next = 0;
@@ -292,4 +337,10 @@ test("a queue keeps its order", () => {
   }
   while (queue.length) assert.equal(queue.shift(), next++);
   assert.equal(next, 10_000);
+  const leave = ["a", "b", "c"].map((item) => queue.enter(item));
+  leave[1]();
+  leave[1]();
+  assert.deepEqual([queue.length, queue.shift(), queue.shift()], [2, "a", "c"]);
+  leave[0]();
+  assert.equal(queue.length, 0);
 });

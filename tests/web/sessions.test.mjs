@@ -1,7 +1,7 @@
 /** Whole sessions in Node: over TCP with the server that these tests have, and over a WebSocket where MUXTCP_URL is one. */
 
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { createServer, connect as dial } from "node:net";
 import { after, before, describe, test } from "node:test";
 import {
@@ -151,6 +151,29 @@ for (const [name, place] of Object.entries(places)) {
       await assert.rejects(it.open("echo"), SessionClosed);
     });
 
+    test("what is given up by a signal has not happened", async (context) => {
+      const it = await session(context);
+      const channel = await it.open("echo");
+      const why = new Error("enough");
+      const givenUp = (promise) => assert.rejects(promise, (error) => error === why);
+      const given = new AbortController();
+      const waiting = [channel.recv(given), it.request("silent", bytes("?"), given)];
+      given.abort(why);
+      await Promise.all(waiting.map(givenUp));
+      const [late, { messagesSent }] = [[bytes("late"), given], it.stats()];
+      await Promise.all([channel.recv(given), channel.send(...late), it.open("echo", given), it.request("echo", ...late)].map(givenUp));
+      assert.equal(it.stats().messagesSent, messagesSent);
+      const count = await it.open("count", { mode: "r" });
+      assert.equal(text(await count.recv()), "0");
+      await givenUp(count.recv(given));
+      assert.equal(text(await count.recv()), "1");
+      const good = new AbortController();
+      await channel.send(bytes("next"), good);
+      assert.equal(text(await channel.recv(good)), "next");
+      assert.equal(text(await it.request("echo", bytes("answer"), good)), "answer");
+      assert.deepEqual(getEventListeners(good.signal, "abort"), []);
+    });
+
     test("a ping", async (context) => {
       const it = await session(context);
       assert.ok((await it.ping()) > 0);
@@ -158,6 +181,23 @@ for (const [name, place] of Object.entries(places)) {
     });
   });
 }
+
+test("whoever gives up a channel that cannot be opened yet stands in nobody's way", async (context) => {
+  const server = await serve({ handler, config: { maxChannels: 1 } });
+  const it = await connect(`tcp://127.0.0.1:${server.port}`);
+  context.after(async () => {
+    await it.close();
+    server.close();
+  });
+  const only = await it.open("echo");
+  const given = new AbortController();
+  const waiting = it.open("silent", given);
+  const behind = it.open("echo");
+  given.abort();
+  await assert.rejects(waiting, { name: "AbortError" });
+  await only.close();
+  assert.equal((await behind).name, "echo");
+});
 
 describe("the connector", () => {
   test("one session after the other", async () => {
@@ -221,6 +261,47 @@ describe("the connector", () => {
     connector.addEventListener("state", () => {});
     connector.stop();
     assert.ok((await it.closed) instanceof SessionLost);
+  });
+
+  test("stopped in the middle of an attempt", async (context) => {
+    const silent = createServer((socket) => {
+      silent.ends = Promise.all([silent.ends, once(socket, "close")]);
+      socket.on("error", () => {}).on("data", () => silent.emit("data"));
+    }).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    context.after(() => silent.close());
+    const schemes = globalThis.WebSocket ? ["tcp", "ws"] : ["tcp"];
+    const why = new Error("enough");
+    for (const place of schemes.map((scheme) => `${scheme}://127.0.0.1:${silent.address().port}`)) {
+      const stops = [
+        ["connection", (connector) => connector.stop(), "the connector was stopped"],
+        ["data", (_, given) => given.abort(why), "enough"],
+      ];
+      for (const [moment, stop, said] of stops) {
+        const given = new AbortController();
+        const states = [];
+        const connector = connect(place, { signal: given.signal, backoff: AT_ONCE, onState: ({ state }) => states.push(state) });
+        const up = assert.rejects(connector.then(), { message: said });
+        await once(silent, moment);
+        stop(connector, given);
+        await up;
+        assert.deepEqual(states, ["connecting", "stopped"]);
+        await silent.ends;
+      }
+    }
+  });
+
+  test("stopped before there is an attempt", async () => {
+    const stops = { message: "the connector was stopped" };
+    const late = connect("tcp://127.0.0.1:1", { auth: () => new Promise(() => {}) });
+    setImmediate(() => late.stop());
+    await assert.rejects(late.then(), stops);
+    const itself = connect("tcp://127.0.0.1:1", { auth: () => itself.stop() });
+    await assert.rejects(itself.then(), stops);
+    const why = new Error("enough");
+    const never = connect("tcp://127.0.0.1:1", { signal: AbortSignal.abort(why) });
+    await assert.rejects(never.then(), (error) => error === why);
+    for await (const session of never) assert.fail(session);
   });
 
   test("options that cannot be", () => {

@@ -8,6 +8,8 @@
  *     const channel = await session.open("ticks", { mode: "r", codec: "json" });
  *     for await (const tick of channel) console.log(tick);
  *
+ * What waits takes an AbortSignal, and rejects with its reason: then nothing was sent, opened or taken.
+ *
  * Times are in seconds, sizes in bytes. Numbers on the wire may have 63 bits: what is counted ends at 2^53, and codes and
  * deadlines above Number.MAX_SAFE_INTEGER are told as bigint.
  */
@@ -22,11 +24,11 @@ export interface Channel<T = Uint8Array> extends AsyncIterable<T> {
   readonly session: Session;
   /** Send a message; resolves when it is accepted, and waits while credit or the send buffer are used up.
    *  Throws MessageTooLarge before anything is sent. */
-  send(message: T): Promise<void>;
+  send(message: T, options?: Waiting): Promise<void>;
   /** Send it now, or not at all: false where `send` would wait. */
   trySend(message: T): boolean;
   /** The next message. Throws EndOfStream after the peer's last one. Taking it gives its credit back. */
-  recv(): Promise<T>;
+  recv(options?: Waiting): Promise<T>;
   /** The next message if it is here already, else undefined. */
   tryRecv(): T | undefined;
   /** No more messages from this side; the other direction goes on. Resolves when all before it was accepted. */
@@ -54,10 +56,11 @@ export interface Session {
   /** Resolves, with that error, when it has ended. Never rejects. */
   readonly closed: Promise<MuxError>;
   /** Open a channel; waits while the peer allows no more. Messages may be sent at once. */
-  open<C extends CodecName | Codec<any> = "bytes">(name: string, options?: OpenOptions<C>): Promise<Channel<Decoded<C>>>;
-  /** open(), send(), sendEof(), recv(), and close. Throws a TimeoutError. */
+  open<C extends CodecName | Codec<any> = "bytes">(name: string, options?: OpenOptions<C> & Waiting): Promise<Channel<Decoded<C>>>;
+  /** open(), send(), sendEof(), recv(), and close. Throws a TimeoutError. Whether it was served when the signal ended it
+   *  is not known. */
   request<C extends CodecName | Codec<any> = "bytes">(
-    name: string, message: Decoded<C>, options?: OpenOptions<C> & { timeout?: number },
+    name: string, message: Decoded<C>, options?: OpenOptions<C> & Waiting & { timeout?: number },
   ): Promise<Decoded<C>>;
   /** Seconds until the answer came. */
   ping(): Promise<number>;
@@ -94,7 +97,7 @@ export interface Connector extends PromiseLike<Session>, AsyncIterable<Session>,
   ): void;
   /** End the wait for the next attempt. */
   reconnectNow(): void;
-  /** End the attempts, and with them a session that waits for one. */
+  /** End the attempts, one that is under way too, and with them a session that waits for one. Iterating ends. */
   stop(): void;
 }
 
@@ -120,6 +123,8 @@ export interface ConnectOptions {
   /** In place of the global WebSocket, which Node has from version 22 on. */
   WebSocket?: unknown;
   onState?: (event: StateEvent) => void;
+  /** Stops the connector, as stop() does; awaiting it rejects with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 export interface Config {
@@ -127,7 +132,8 @@ export interface Config {
   maxFrame: number;
   maxMessage: number;
   maxChannels: number;
-  /** Credit at the start, of a channel and of the session (262,144 each). They grow for a peer that asks for more... */
+  /** Credit at the start, of a channel and of the session (262,144 each). They grow while what comes is read at once, the
+   *  session's also past what is not... */
   channelWindow: number;
   sessionWindow: number;
   /** ...up to this (16 MiB): so much may the peer have unread here. */
@@ -140,6 +146,10 @@ export interface Config {
   keepalive: number;
   keepaliveTimeout: number;
   handshakeTimeout: number;
+}
+
+export interface Waiting {
+  signal?: AbortSignal;
 }
 
 export interface OpenOptions<C = CodecName | Codec<any>> {

@@ -2,6 +2,7 @@
 
 import { ChannelClosed, ChannelRefused, ChannelReset, Code, CodecError, EndOfStream, LocalProtocolError } from "./errors.js";
 import { Fifo } from "./fifo.js";
+import { queued } from "./waiting.js";
 
 export class Channel {
   #engine;
@@ -28,10 +29,11 @@ export class Channel {
 
   // Receiving
 
-  async recv() {
+  async recv({ signal } = {}) {
+    signal?.throwIfAborted();
     if (this.#inbox.length) return this.#taken(this.#inbox.shift());
     if (this.#over) throw this.#over;
-    return this.#taken(await new Promise((resolve, reject) => this.#readers.push({ resolve, reject })));
+    return this.#taken(await queued(signal, (one) => this.#readers.enter(one)));
   }
 
   tryRecv() {
@@ -58,11 +60,12 @@ export class Channel {
 
   // Sending
 
-  async send(message) {
+  async send(message, { signal } = {}) {
     if (this.#closed) throw this.#closed;
+    signal?.throwIfAborted();
     const bytes = this.#codec.encode(message);
     const { outbox } = this.#engine;
-    if (!outbox.offer(this.#state.sending, bytes)) await outbox.wait(this.#state.sending, bytes);
+    if (!outbox.offer(this.#state.sending, bytes)) await outbox.wait(this.#state.sending, bytes, signal);
   }
 
   trySend(message) {

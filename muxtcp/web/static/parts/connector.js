@@ -4,9 +4,10 @@ import { exponential } from "./backoff.js";
 import { configured } from "./config.js";
 import { Code, HandshakeError, LocalProtocolError, SessionLost, Violation } from "./errors.js";
 import { Greeting, Return } from "./handshake.js";
-import { now, Session, within } from "./session.js";
+import { now, Session } from "./session.js";
 import { limitsOf, nonce, Ticket } from "./ticket.js";
 import { dial } from "./transports.js";
+import { within } from "./waiting.js";
 import { encodeText, Type, WHY, writeRecord, Writer } from "./wire.js";
 
 const LATER = [Code.BUSY, Code.LIMITS, Code.SHUTDOWN]; // refusals that another attempt may not meet
@@ -27,7 +28,7 @@ export class Connector extends EventTarget {
   #once;
   #session = null;
   #attempt = 0;
-  #stopped = false;
+  #stopping = new AbortController();
   #wake = () => {};
 
   constructor(url, options) {
@@ -35,7 +36,10 @@ export class Connector extends EventTarget {
     const target = new URL(url, globalThis.location?.href);
     this.#url = target.href.replace(/^http/, "ws");
     this.#options = { connectTimeout: 10, ...configured(options) };
-    if (options.onState) this.addEventListener("state", options.onState);
+    const { onState, signal } = options;
+    if (onState) this.addEventListener("state", onState);
+    if (signal?.aborted) this.#stop(signal.reason);
+    else signal?.addEventListener("abort", () => this.#stop(signal.reason), { once: true });
   }
 
   then(resolve, reject) {
@@ -67,10 +71,19 @@ export class Connector extends EventTarget {
   }
 
   stop() {
-    this.#stopped = true;
+    this.#stop(new LocalProtocolError("the connector was stopped"));
+  }
+
+  #stop(reason) {
+    if (this.#stopped) return;
+    this.#stopping.abort(reason);
     this.#wake();
-    if (this.state === "reconnecting") this.#session.lose(new SessionLost("the connector was stopped"));
+    if (this.state === "reconnecting") this.#session.lose(new SessionLost("the connector was stopped", { cause: reason }));
     this.#tell("stopped");
+  }
+
+  get #stopped() {
+    return this.#stopping.signal.aborted;
   }
 
   #tell(state, info = {}) {
@@ -110,11 +123,12 @@ export class Connector extends EventTarget {
 
   async #up(delays) {
     for (this.#attempt = 1; ; this.#attempt++) {
-      if (this.#stopped) throw new LocalProtocolError("the connector was stopped");
+      this.#stopping.signal.throwIfAborted();
       this.#tell("connecting");
       try {
         this.#session = await this.#begin();
       } catch (error) {
+        this.#stopping.signal.throwIfAborted();
         const final = error instanceof TypeError || (error instanceof HandshakeError && !LATER.includes(error.code));
         await this.#wait(final ? [].values() : delays, error);
         continue;
@@ -133,13 +147,13 @@ export class Connector extends EventTarget {
       channelLimit: config.channelWindow, sessionLimit: config.sessionWindow, keepalive: Math.round(config.keepalive * 1000),
     };
     const credentials = await within(this.#options.connectTimeout, (async () => (typeof auth === "function" ? auth() : auth))(),
-      "no credentials");
+      "no credentials", this.#stopping.signal);
     if (credentials?.length) said.auth = typeof credentials === "string" ? encodeText(credentials) : credentials;
     if (meta && Object.keys(meta).length) said.meta = meta;
     if (wish) Object.assign(said, { resume: wish, ticket: nonce(), replayLimit: config.replayLimit });
-    const transport = await dial(this.#url, this.#options);
+    const transport = await dial(this.#url, { ...this.#options, signal: this.#stopping.signal });
     const greeting = new Greeting(said);
-    const { theirs, hello, welcome } = await converse(transport, greeting, config.handshakeTimeout);
+    const { theirs, hello, welcome } = await this.#converse(transport, greeting);
     const granted = Number(theirs.resume) / 1000;
     let ticket = null;
     try {
@@ -154,6 +168,30 @@ export class Connector extends EventTarget {
     session.onBroken = (reason) => this.#resume(session, reason);
     session.attach(transport, greeting.rest());
     return session;
+  }
+
+  /** Play the client's side of a handshake over a new connection: the answer, or a rejection and no connection. */
+  async #converse(transport, handshake) {
+    const answering = new Promise((resolve, reject) => {
+      transport.onData = (chunk) => {
+        try {
+          const answer = handshake.receive(chunk);
+          if (answer) resolve(answer);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      transport.onEnd = (reason) => reject(new Error(`the connection ended in the handshake${reason ? `: ${reason}` : ""}`));
+      transport.write(handshake.begin());
+    });
+    try {
+      return await within(this.#options.config.handshakeTimeout, answering, "no answer to the handshake", this.#stopping.signal);
+    } catch (error) {
+      transport.onData = transport.onEnd = () => {};
+      if (error instanceof HandshakeError) transport.end();
+      else transport.abort();
+      throw error;
+    }
   }
 
   // The same session
@@ -195,13 +233,13 @@ export class Connector extends EventTarget {
   async #return(session) {
     const { ticket } = session;
     const question = ticket.ask(session.position);
-    const transport = await dial(this.#url, this.#options);
+    const transport = await dial(this.#url, { ...this.#options, signal: this.#stopping.signal });
     if (session.error) { // it ended meanwhile
       transport.abort();
       return { why: "BUSY", later: 0 };
     }
     const returning = new Return(question);
-    const { ok, failed } = await converse(transport, returning, this.#options.config.handshakeTimeout);
+    const { ok, failed } = await this.#converse(transport, returning);
     if (session.error || failed) {
       transport.end();
       return { why: WHY[failed?.why ?? 8], later: Number(failed?.retryAfter ?? 0) / 1000 };
@@ -226,28 +264,4 @@ const frame = (record) => new Writer().frame(0, 0, record).done();
 function farewell(transport, { code, reason }) {
   transport.write(frame(writeRecord(Type.GOAWAY, { last: 0, code, reason })));
   transport.end();
-}
-
-/** Play the client's side of a handshake over a new connection: the answer, or a rejection and no connection. */
-async function converse(transport, handshake, timeout) {
-  const answering = new Promise((resolve, reject) => {
-    transport.onData = (chunk) => {
-      try {
-        const answer = handshake.receive(chunk);
-        if (answer) resolve(answer);
-      } catch (error) {
-        reject(error);
-      }
-    };
-    transport.onEnd = (reason) => reject(new Error(`the connection ended in the handshake${reason ? `: ${reason}` : ""}`));
-    transport.write(handshake.begin());
-  });
-  try {
-    return await within(timeout, answering, "no answer to the handshake");
-  } catch (error) {
-    transport.onData = transport.onEnd = () => {};
-    if (error instanceof HandshakeError) transport.end();
-    else transport.abort();
-    throw error;
-  }
 }

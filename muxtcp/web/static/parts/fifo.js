@@ -11,6 +11,15 @@ export class Fifo {
     this.#items.push(item);
   }
 
+  /** push(), and how to take the item out again, if it is still there. */
+  enter(item) {
+    this.push(item);
+    return () => {
+      const place = this.#items.indexOf(item, this.#head);
+      if (place >= 0) this.#items.splice(place, 1);
+    };
+  }
+
   at(index) {
     return this.#items[this.#head + index];
   }

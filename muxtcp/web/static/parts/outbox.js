@@ -3,6 +3,7 @@
 import { MessageTooLarge } from "./errors.js";
 import { Fifo } from "./fifo.js";
 import { Replay } from "./replay.js";
+import { queued } from "./waiting.js";
 import { Kind, MESSAGE_COST, Type, writeRecord, Writer } from "./wire.js";
 
 const FRAGMENT = 16_384; // bytes: every peer accepts so many, and an urgent message waits for no more
@@ -87,12 +88,17 @@ export class Outbox {
     return true;
   }
 
-  /** Have it accepted in its turn. */
-  wait(sending, message) {
-    return new Promise((resolve, reject) => {
-      sending.waiting.push({ message, resolve, reject });
+  /** Have it accepted in its turn; one that the signal gives up before is not sent. */
+  wait(sending, message, signal) {
+    return queued(signal, (one) => {
+      const leave = sending.waiting.enter({ message, ...one });
       this.#waiting.add(sending);
       this.#admit();
+      return () => {
+        leave();
+        if (!sending.waiting.length) this.#waiting.delete(sending);
+        queueMicrotask(() => this.#admit()); // what stood behind it may have credit, unless the same signal ends it as well
+      };
     });
   }
 

@@ -3,10 +3,11 @@
 import { Channel } from "./channel.js";
 import { resolveCodec } from "./codecs.js";
 import {
-  ChannelError, Code, EndOfStream, LocalProtocolError, MuxError, RemoteProtocolError, SessionClosed, SessionLost, TimeoutError,
+  ChannelError, Code, EndOfStream, LocalProtocolError, MuxError, RemoteProtocolError, SessionClosed, SessionLost,
 } from "./errors.js";
 import { Engine } from "./engine.js";
 import { Fifo } from "./fifo.js";
+import { queued, within } from "./waiting.js";
 
 const WRITE = 65_536; // bytes given to the connection at once
 const EARLY = 16; // blocks that may go before a turn of the event loop is over
@@ -57,16 +58,17 @@ export class Session {
 
   // Channels
 
-  async open(name, { meta, mode = "rw", priority = "normal", codec, deadline } = {}) {
+  async open(name, { meta, mode = "rw", priority = "normal", codec, deadline, signal } = {}) {
     if (!Object.hasOwn(PRIORITIES, priority)) throw new RangeError(`priority is ${priority}, not urgent, high, normal or bulk`);
     if (!["rw", "r", "w"].includes(mode)) throw new RangeError(`mode is ${mode}, not rw, r or w`);
     const opening = { name, meta, mode, priority: PRIORITIES[priority] };
     opening.deadline = deadline === undefined ? null : Math.max(0, Math.round(deadline * 1000));
     const how = codec === undefined ? this.#codec : resolveCodec(codec);
     if (this.error) throw this.error;
+    signal?.throwIfAborted();
     const state = this.#opens.length ? null : this.#engine.open(opening);
     if (state) return this.#channel(state, how);
-    return new Promise((resolve, reject) => this.#opens.push({ opening, how, resolve, reject }));
+    return queued(signal, (one) => this.#opens.enter({ opening, how, ...one }));
   }
 
   #channel(state, codec) {
@@ -75,15 +77,15 @@ export class Session {
     return channel;
   }
 
-  async request(name, message, { timeout, ...options } = {}) {
-    const opening = this.open(name, options);
+  async request(name, message, { timeout, signal, ...options } = {}) {
+    const opening = this.open(name, { signal, ...options });
     const answering = opening.then(async (channel) => {
       await channel.send(message);
       await channel.sendEof();
       return channel.recv();
     });
     try {
-      return await within(timeout, answering, `no answer of ${JSON.stringify(name)}`);
+      return await within(timeout, answering, `no answer of ${JSON.stringify(name)}`, signal);
     } finally {
       opening.then((channel) => channel.close(), () => {});
     }
@@ -382,20 +384,5 @@ export class Session {
       if (!ours) console.error(`the handler of channel ${channel.id} (${channel.name}) failed:`, error);
       channel.reset(ours ? Code.CANCELLED : Code.INTERNAL, ours ? "the handler gave up" : "the handler failed");
     }
-  }
-}
-
-/** What the promise gives, if it does so in time. */
-export async function within(seconds, promise, what) {
-  if (seconds === undefined) return promise;
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new TimeoutError(`${what} within ${seconds} s`)), seconds * 1000);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-    promise.catch(() => {});
   }
 }

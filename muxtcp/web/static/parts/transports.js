@@ -1,8 +1,8 @@
 /**
  * Connections as byte streams: a WebSocket anywhere, TCP and TLS in Node.
  *
- * Each has write(bytes), which returns whether they may be overwritten at once, room (whether to go on writing), end(), abort(), and calls onData(chunk), onRoom(), and once
- * onEnd(reason): null when the peer ended its direction.
+ * Each has write(bytes), which returns whether they may be overwritten at once; room, whether to go on writing; end(), abort();
+ * and calls onData(chunk), onRoom(), and once onEnd(reason): null when the peer ended its direction.
  */
 
 const FULL = 65_536; // bytes that wait in a WebSocket: what is urgent waits behind them
@@ -107,51 +107,66 @@ export const ofSocket = (socket) => new SocketTransport(socket);
 /** An open WebSocket whose binaryType is "arraybuffer". */
 export const ofWebSocket = (socket) => new WebSocketTransport(socket);
 
-/** Connect to a ws:, wss:, tcp: or tls: URL, for at most so many seconds. */
-export async function dial(url, { WebSocket = globalThis.WebSocket, connectTimeout }) {
+/** Connect to a ws:, wss:, tcp: or tls: URL, for at most so many seconds, and until the signal. */
+export async function dial(url, { WebSocket = globalThis.WebSocket, connectTimeout, signal }) {
   const { protocol } = new URL(url, globalThis.location?.href);
-  if (protocol === "ws:" || protocol === "wss:") return dialWebSocket(url, WebSocket, connectTimeout);
-  if (protocol === "tcp:" || protocol === "tls:") return dialSocket(new URL(url), connectTimeout);
+  if (protocol === "ws:" || protocol === "wss:") return dialWebSocket(url, WebSocket, connectTimeout, signal);
+  if (protocol === "tcp:" || protocol === "tls:") return dialSocket(new URL(url), connectTimeout, signal);
   throw new TypeError(`${url} begins with none of ws: wss: tcp: tls:`);
 }
 
-function dialWebSocket(url, WebSocket, timeout) {
+function dialWebSocket(url, WebSocket, timeout, signal) {
   if (!WebSocket) throw new TypeError("there is no WebSocket here: give one in the options, or use Node 22 or newer");
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, "muxtcp");
     socket.binaryType = "arraybuffer";
-    const fail = (why) => {
+    const settle = () => {
       clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
       socket.onopen = socket.onclose = socket.onerror = null;
-      socket.close();
-      reject(new Error(`${url}: ${why}`));
     };
-    const timer = setTimeout(() => fail(`no connection within ${timeout} s`), timeout * 1000);
+    const fail = (error) => {
+      settle();
+      socket.onerror = () => {}; // the library `ws` tells of it, and ends the process if nobody hears
+      socket.close();
+      reject(error);
+    };
+    const failed = (why) => fail(new Error(`${url}: ${why}`));
+    const abort = () => fail(signal.reason);
+    const timer = setTimeout(() => failed(`no connection within ${timeout} s`), timeout * 1000);
+    signal.addEventListener("abort", abort);
     socket.onopen = () => {
-      clearTimeout(timer);
+      settle();
       resolve(ofWebSocket(socket));
     };
-    socket.onerror = () => fail("no WebSocket came about");
-    socket.onclose = ({ code, reason }) => fail(`the WebSocket was closed with ${code} ${reason}`.trim());
+    socket.onerror = () => failed("no WebSocket came about");
+    socket.onclose = ({ code, reason }) => failed(`the WebSocket was closed with ${code} ${reason}`.trim());
   });
 }
 
-async function dialSocket({ protocol, hostname, port }, timeout) {
+async function dialSocket({ protocol, hostname, port }, timeout, signal) {
   const secure = protocol === "tls:";
   const { connect } = await import(secure ? "node:tls" : "node:net");
   const host = hostname.replace(/^\[|\]$/g, "");
+  signal.throwIfAborted(); // meanwhile
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port: +port, servername: secure ? host : undefined, noDelay: true, allowHalfOpen: true });
-    const fail = (error) => {
+    const settle = () => {
       clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+      socket.off("error", fail);
+    };
+    const fail = (error) => {
+      settle();
       socket.destroy();
       reject(error);
     };
+    const abort = () => fail(signal.reason);
     const timer = setTimeout(() => fail(new Error(`${host}:${port}: no connection within ${timeout} s`)), timeout * 1000);
+    signal.addEventListener("abort", abort);
     socket.once("error", fail);
     socket.once(secure ? "secureConnect" : "connect", () => {
-      clearTimeout(timer);
-      socket.off("error", fail);
+      settle();
       resolve(ofSocket(socket));
     });
   });
