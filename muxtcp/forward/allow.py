@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from ..sockets import lookup
+from muxtcp.sockets import lookup
+
 from .endpoints import EVERYWHERE, Endpoint
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
