@@ -88,22 +88,27 @@ cdef inline void measure(incoming_t *flow, double now) noexcept nogil:
     flow.lowest = flow.received - flow.consumed
 
 
-cdef inline uint64_t wanted_window(incoming_t *flow, double now, double rtt, uint64_t smallest, uint64_t largest) noexcept nogil:
+cdef inline uint64_t wanted_window(
+    incoming_t *flow, double now, double rtt, uint64_t idle, uint64_t smallest, uint64_t largest,
+) noexcept nogil:
     """The window that suits what was consumed per round trip (go-yamux#136: not per fixed time).
 
     Twice what a round trip consumes keeps a sender busy while the grant travels; the window doubles when it is less than that, and
-    halves when no round trip has used an eighth of it for ten seconds. Returns the present window while there is nothing to judge.
+    halves when no round trip has used an eighth of it for ten seconds. All this is said of the part that is not `idle`, which
+    nobody has taken in all that time. Returns the present window while there is nothing to judge.
     """
     cdef double elapsed = now - flow.since
     cdef double per_trip
+    cdef uint64_t busy
     if not (rtt > 0 and elapsed >= rtt):
         return flow.window
+    busy = flow.window - min(idle, flow.window)
     per_trip = <double>(flow.consumed - flow.consumed_then) * rtt / elapsed
-    if per_trip * 8 >= <double>flow.window or flow.window <= smallest:
+    if per_trip * 8 >= <double>busy or flow.window <= smallest:
         flow.used_at = now
-    if per_trip * 2 > <double>flow.window and flow.window < largest:
-        return min(flow.window * 2, largest)
+    if per_trip * 2 > <double>busy and flow.window < largest:
+        return min(idle + max(busy * 2, smallest), largest)
     if now - flow.used_at >= 10.0:
         flow.used_at = now
-        return max(flow.window >> 1, smallest)
+        return max(idle + (busy >> 1), smallest)
     return flow.window

@@ -107,7 +107,7 @@ cdef class Life(Output):
             return
         if self.now - flow.since >= self.smoothed:
             flow.window = wanted_window(
-                flow, self.now, self.smoothed, max(self.settings.channel_window, lacking(flow, self.largest_cost())),
+                flow, self.now, self.smoothed, 0, max(self.settings.channel_window, lacking(flow, self.largest_cost())),
                 max(self.settings.memory_limit >> 1, flow.window),
             )
             measure(flow, self.now)
@@ -170,9 +170,9 @@ cdef class Life(Output):
             return
         if self.now - flow.since >= self.smoothed:
             self.set_session_window(
-                wanted_window(
-                    flow, self.now, self.smoothed, max(self.settings.session_window, lacking(flow, self.largest_cost())),
-                    self.settings.memory_limit,
+                wanted_window(                      # what lies in idle channels is no work of a slow reader
+                    flow, self.now, self.smoothed, flow.lowest,
+                    max(self.settings.session_window, lacking(flow, self.largest_cost())), self.settings.memory_limit,
                 )
             )
             measure(flow, self.now)

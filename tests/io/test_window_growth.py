@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import pytest
+
 from muxtcp import Channel, Config
 from muxtcp.testing import VirtualClockLoop, pair
 
@@ -21,6 +23,8 @@ class Line:
         self.received = 0
 
     async def handler(self, channel: Channel) -> None:
+        if channel.name == "idle":
+            return await channel.session.wait_closed()
         self.receiving = channel
         async for batch in channel.batches():
             self.received += sum(map(len, batch))
@@ -28,6 +32,13 @@ class Line:
     @property
     def window(self) -> int:
         return self.receiving.stats().receive_window
+
+    async def leave_unread(self, channels: int) -> None:
+        """Fill the windows of so many more channels, which nobody reads."""
+        for _ in range(channels):
+            idle = await self.sending.session.open("idle", mode="w")
+            for _ in range(SMALLEST // 16_064):
+                await idle.send(bytes(16_000))
 
     async def flood(self) -> None:
         while True:
@@ -89,5 +100,18 @@ def test_a_pause_does_not_make_it_small() -> None:
                 await asyncio.sleep(12 * TRIP)
                 assert line.window >= RATE * TRIP
             await asyncio.sleep(9)
+
+    over_a_long_line(play)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 10])
+def test_what_idle_channels_hold_slows_no_other(channels: int) -> None:
+    async def play(line: Line) -> None:
+        await line.leave_unread(channels)
+        async with line.flooded():
+            await asyncio.sleep(14 * TRIP)
+            before = line.received
+            await asyncio.sleep(TRIP)
+            assert (line.received - before) / (RATE * TRIP) >= 0.8
 
     over_a_long_line(play)

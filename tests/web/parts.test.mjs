@@ -154,13 +154,24 @@ describe("a window", () => {
   });
 
   test("of a session grows past what nobody reads", () => {
-    for (const [Kind, size] of [[Window, SIZE], [SessionWindow, 2 * SIZE]]) {
+    const idle = 9_000;
+    for (const [Kind, sizes] of [[Window, [SIZE, SIZE, SIZE]], [SessionWindow, [idle + 10_000, idle + 20_000, idle + 40_000]]]) {
       const window = make(Kind);
-      window.take(SIZE);
-      window.blocked(SIZE, SIZE + 100);
-      assert.equal(window.size, size);
-      assert.equal(window.raised(), size - SIZE && 2 * SIZE);
+      window.take(idle);
+      assert.deepEqual(sizes.map(() => { filled(window, idle); return window.size; }), sizes);
     }
+  });
+
+  test("of a session lets any message through, unless its memory is full", () => {
+    const window = new SessionWindow(1_000, LARGEST, 5_000);
+    window.take(900);
+    window.blocked(1_000, 900 + LARGEST);
+    assert.equal(window.raised(), 900 + LARGEST);
+    window.take(LARGEST);
+    window.blocked(4_900, 4_900 + LARGEST);
+    assert.equal(window.raised(), 0);
+    window.consume(LARGEST);
+    assert.equal(window.raised(), 5_000 + LARGEST);
   });
 });
 
