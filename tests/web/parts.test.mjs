@@ -5,15 +5,15 @@ import { getEventListeners, once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect as connectSocket, createServer } from "node:net";
 import { describe, test } from "node:test";
-import { SessionClosed } from "../../muxtcp/web/static/muxtcp.js";
+import { connect, SessionClosed } from "../../muxtcp/web/static/muxtcp.js";
 import { configured } from "../../muxtcp/web/static/parts/config.js";
 import { Fifo } from "../../muxtcp/web/static/parts/fifo.js";
 import { Session } from "../../muxtcp/web/static/parts/session.js";
 import { dial, ofSocket, ofWebSocket } from "../../muxtcp/web/static/parts/transports.js";
 import { within } from "../../muxtcp/web/static/parts/waiting.js";
 import { SessionWindow, Window } from "../../muxtcp/web/static/parts/window.js";
-import { joined, Kind, Type } from "../../muxtcp/web/static/parts/wire.js";
-import { Alone, framesOf, LIMITS, raw } from "./support.mjs";
+import { joined, Kind, PREFACE, Type, writeOpen, Writer, writeRecord } from "../../muxtcp/web/static/parts/wire.js";
+import { Alone, framesOf, hex, LIMITS, raw } from "./support.mjs";
 
 const opened = (alone, name = "a", priority = 2) => alone.engine.open({ name, mode: "rw", priority });
 const dataOf = (bytes) => framesOf(bytes).filter(({ channel, kind }) => channel && kind <= Kind.PART);
@@ -55,6 +55,21 @@ describe("what is sent", () => {
     assert.ok(outbox.offer(other.sending, new Uint8Array(10)));
     const said = framesOf(alone.written()).filter(({ channel }) => channel);
     assert.deepEqual(said.map(({ channel, kind }) => [channel, kind]).slice(2), [[one.id, Kind.FINISH], [other.id, Kind.DATA]]);
+  });
+
+  test("a request that is given up leaves nothing behind that waits", async () => {
+    const { session, taken } = alone({ over: false, limit: 1_000 });
+    const given = new AbortController();
+    for (const options of [{ signal: given.signal }, { timeout: 0 }]) {
+      const asking = assert.rejects(session.request("a", new Uint8Array(2_000), options));
+      await turn();
+      given.abort();
+      await asking;
+    }
+    await turn();
+    const said = framesOf(joined(taken)).filter(({ channel, kind }) => channel && kind !== Kind.BLOCKED);
+    assert.deepEqual(said.map(({ channel, kind }) => [channel, kind]), [1, 3].flatMap((id) => [[id, Kind.OPEN], [id, Kind.RESET]]));
+    assert.equal(session.stats().messagesSent, 0);
   });
 
   test("a signal that comes too late changes nothing", async () => {
@@ -153,6 +168,15 @@ describe("a window", () => {
     assert.throws(() => window.blocked(5_000, 6_000), /blocked at 5000, granted 4900/);
   });
 
+  test("is not upset by a need beyond all numbers", () => {
+    for (const Kind of [Window, SessionWindow]) {
+      const window = make(Kind);
+      window.blocked(SIZE, 2n ** 62n);
+      assert.ok(window.size <= CEILING);
+      assert.ok(window.raised() > SIZE);
+    }
+  });
+
   test("of a session grows past what nobody reads", () => {
     const idle = 9_000;
     for (const [Kind, sizes] of [[Window, [SIZE, SIZE, SIZE]], [SessionWindow, [idle + 10_000, idle + 20_000, idle + 40_000]]]) {
@@ -210,12 +234,12 @@ test("a socket says when it has room again", async (context) => {
 });
 
 /** A session whose connection is only looked at: `taken` has the bytes that it was given. */
-function alone({ granted = 0, over = true } = {}) {
-  const far = { channelLimit: 2 ** 40, sessionLimit: 2 ** 40, replayLimit: granted && 2 ** 40 };
+function alone({ granted = 0, over = true, limit = 2 ** 40 } = {}) {
+  const far = { channelLimit: limit, sessionLimit: limit, replayLimit: granted && 2 ** 40 };
   const theirs = { ...LIMITS, ...far, meta: {} };
   const session = new Session({ client: true, theirs, granted, ticket: null, options: configured({}) });
   const taken = [];
-  session.attach({ room: true, write: (bytes) => { taken.push(bytes); return over; }, end() {}, abort() {} }, new Uint8Array(0));
+  session.attach({ room: true, write: (bytes) => { taken.push(bytes); return over; }, release() {}, end() {}, abort() {} }, new Uint8Array(0));
   return { session, taken };
 }
 
@@ -249,7 +273,7 @@ describe("a session with much to send", () => {
       await turn();
       const large = taken.filter(({ length }) => length > size);
       assert.ok(large.length > 15);
-      return { taken, reused: new Set(large.map(({ buffer }) => buffer)).size < large.length };
+      return { taken, block: large.at(-1).buffer, reused: new Set(large.map(({ buffer }) => buffer)).size < large.length };
     };
     assert.ok((await blocksOf({})).reused);
     for (const options of [{ over: false }, { granted: 30 }]) { // the connection has them still; they may have to go again
@@ -258,6 +282,18 @@ describe("a session with much to send", () => {
       const numbers = dataOf(joined(taken)).filter(({ kind }) => kind === Kind.DATA).map(({ payload }) => payload[0]);
       assert.deepEqual(numbers, Array.from({ length: 40 }, (_, n) => n));
     }
+    await blocksOf({});
+    for (const options of [{}, { granted: 30 }]) { // what is small, or kept, does not take the block
+      const { session, taken } = alone(options);
+      await (await session.open("a")).send(new Uint8Array(10));
+      await turn();
+      assert.ok(taken[0].buffer.byteLength < 4_096);
+    }
+    const { block } = await blocksOf({});
+    const { session, taken } = alone({ granted: 30 });
+    await (await session.open("a")).send(new Uint8Array(size));
+    await turn();
+    assert.notEqual(taken[0].buffer, block);
   });
 });
 
@@ -266,12 +302,59 @@ test("a peer that takes nothing holds no session that ends", async (context) => 
   const theirs = { ...LIMITS, meta: {} };
   const session = new Session({ client: true, theirs, granted: 0, ticket: null, options: configured({}) });
   let aborted = 0;
-  session.attach({ room: false, write() {}, end() {}, abort: () => { aborted += 1; } }, new Uint8Array(0));
+  session.attach({ room: false, write() {}, release() {}, end() {}, abort: () => { aborted += 1; } }, new Uint8Array(0));
   session.abort("enough");
   assert.ok((await session.closed) instanceof SessionClosed);
   assert.equal(aborted, 0);
   context.mock.timers.tick(5_000);
   assert.equal(aborted, 1);
+});
+
+/** A WebSocket whose server answers at once with all it says, in one turn, as when one segment of TCP has it. */
+function quick(...messages) {
+  return class {
+    bufferedAmount = 0;
+    constructor() { queueMicrotask(() => this.onopen()); }
+    send() {
+      for (const said of messages.splice(0)) {
+        if (typeof said === "function") said(this);
+        else this.onmessage({ data: Uint8Array.from(said).buffer });
+      }
+    }
+    close() {}
+  };
+}
+
+describe("a handshake", () => {
+  const said = { version: [1], ...LIMITS, channelLimit: 10_000, sessionLimit: 10_000, resume: 0 };
+  const welcome = joined([PREFACE, new Writer().frame(0, 0, writeRecord(Type.WELCOME, said)).done()]);
+  const open = new Writer().frame(2, Kind.OPEN, writeOpen({ name: "at once" })).done();
+  const data = new Writer().frame(2, Kind.DATA, raw("01 02")).done();
+
+  test("may have the first frames, and the end, right behind it", async () => {
+    const heard = [];
+    const handler = async (channel) => heard.push(channel.name, hex(await channel.recv()));
+    const end = (socket) => socket.onclose({ wasClean: false, code: 1006, reason: "" });
+    const session = await connect("ws://h:1", { WebSocket: quick(welcome, open, data, end), handler });
+    assert.match((await session.closed).message, /closed with 1006/);
+    await turn();
+    assert.deepEqual(heard, ["at once", "0102"]);
+  });
+
+  test("that comes through in the moment in which it is given up has not come through", async () => {
+    const given = new AbortController();
+    const states = [];
+    const options = { signal: given.signal, onState: ({ state }) => states.push(state) };
+    const abort = () => given.abort();
+    await assert.rejects(connect("ws://h:1", { WebSocket: quick(welcome, abort), ...options }).then(), { name: "AbortError" });
+    assert.deepEqual(states, ["connecting", "stopped"]);
+  });
+
+  test("whose session stops everything does not give it to anybody", async () => {
+    const handler = () => connector.stop();
+    const connector = connect("ws://h:1", { WebSocket: quick(welcome, open), handler });
+    await assert.rejects(connector.then(), { message: "the connector was stopped" });
+  });
 });
 
 describe("a WebSocket", () => {

@@ -1,4 +1,4 @@
-/** Whole sessions in Node: over TCP with the server that these tests have, and over a WebSocket where MUXTCP_URL is one. */
+/** Whole sessions in Node: over TCP with the server that these tests have; over a WebSocket and TLS where the environment has one. */
 
 import assert from "node:assert/strict";
 import { getEventListeners, once } from "node:events";
@@ -15,7 +15,7 @@ const text = (bytes) => new TextDecoder().decode(bytes);
 const bytes = (words) => new TextEncoder().encode(words);
 const AT_ONCE = constant(0, { jitter: 0 });
 
-/** What the tests' own server does; the one behind MUXTCP_URL does the same. */
+/** What the tests' own server does; those of the environment do the same. */
 async function handler(channel) {
   if (channel.name === "echo") for await (const message of channel) await channel.send(message);
   else if (channel.name === "meta") await channel.send(bytes(JSON.stringify(channel.meta)));
@@ -30,7 +30,9 @@ before(async () => { own = await serve({ handler }); });
 after(() => own.close());
 
 const places = { tcp: () => `tcp://127.0.0.1:${own.port}` };
-if (process.env.MUXTCP_URL) places.websocket = () => process.env.MUXTCP_URL;
+const { MUXTCP_WEBSOCKET, MUXTCP_TLS } = process.env;
+if (MUXTCP_WEBSOCKET) places.websocket = () => MUXTCP_WEBSOCKET;
+if (MUXTCP_TLS) places.tls = () => MUXTCP_TLS;
 
 async function collect(channel) {
   const messages = [];
@@ -109,6 +111,7 @@ for (const [name, place] of Object.entries(places)) {
       await assert.rejects((await it.open("nobody")).recv(), (error) => error instanceof ChannelRefused && error.code === 0x10);
       await assert.rejects((await it.open("reset")).recv(), (error) =>
         error instanceof ChannelReset && error.code === 0x1234 && error.reason === "enough");
+      (await it.open("silent")).reset(0x1000, new Error("any object is a reason"));
       await assert.rejects((await it.open("echo")).send(new Uint8Array(2 ** 20 + 1)), (error) =>
         error instanceof MessageTooLarge && error.size === 2 ** 20 + 1 && error.limit === 2 ** 20);
       const waits = it.request("silent", bytes("?"), { timeout: 0.01 });
@@ -250,6 +253,42 @@ describe("the connector", () => {
     const error = await it.closed;
     assert.ok(error instanceof SessionLost, error);
     await assert.rejects(channel.recv(), SessionLost);
+  });
+
+  test("stopped, and then its connection breaks", async (context) => {
+    const connector = connect(places.tcp(), { resume: 20, backoff: AT_ONCE });
+    const it = await connector;
+    connector.stop();
+    assert.equal(text(await it.request("echo", bytes("still here"))), "still here");
+    it.cut();
+    assert.match((await it.closed).message, /the connector was stopped/);
+  });
+
+  test("a signal says nothing more once the session is there", async (context) => {
+    const given = new AbortController();
+    const it = await connect(places.tcp(), { resume: 20, backoff: AT_ONCE, signal: given.signal });
+    context.after(() => it.close());
+    assert.deepEqual(getEventListeners(given.signal, "abort"), []);
+    given.abort();
+    it.cut();
+    assert.equal(text(await it.request("echo", bytes("still here"))), "still here");
+    assert.equal(it.stats().resumptions, 1);
+  });
+
+  test("a signal ends the iteration", async () => {
+    const given = new AbortController();
+    for await (const session of connect(places.tcp(), { backoff: AT_ONCE, signal: given.signal })) {
+      assert.equal(getEventListeners(given.signal, "abort").length, 1);
+      assert.equal(text(await session.request("echo", bytes("x"))), "x");
+      given.abort();
+    }
+    assert.deepEqual(getEventListeners(given.signal, "abort"), []);
+  });
+
+  test("stopped by whoever hears that it waits", async () => {
+    const connector = connect("tcp://127.0.0.1:1", { backoff: constant(1_000, { jitter: 0 }) });
+    connector.addEventListener("state", ({ state }) => state === "waiting" && connector.stop());
+    await assert.rejects(connector.then(), { message: "the connector was stopped" });
   });
 
   test("stopped while it waits", async () => {

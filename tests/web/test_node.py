@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.basics import echo
 from support.node import missing_node
+from support.tls import CERTIFICATE, server_context
 
 import muxtcp
 from muxtcp import web
@@ -19,14 +20,14 @@ CONFORMANCE = HERE.parent / "conformance"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing_node() is not None, reason=str(missing_node()))]
 
 
-async def node(*command: object, url: str = "") -> None:
+async def node(*command: object, **variables: str) -> None:
     # Node has a WebSocket of its own from version 22 on; before, it wants to be asked for.
-    flags = ["--experimental-websocket"] if url else []
+    flags = ["--throw-deprecation", *(["--experimental-websocket"] if variables else [])]
     process = await asyncio.create_subprocess_exec(
         "node",
         *flags,
         *map(str, command),
-        env={**os.environ, "MUXTCP_URL": url},
+        env={**os.environ, **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -62,13 +63,22 @@ async def serve_tests(channel: muxtcp.Channel) -> None:
 
 
 def test_sessions() -> None:
-    """Over TCP with the suite's own server, over a WebSocket with muxtcp's."""
+    """Over TCP with the suite's own server, over a WebSocket and over TLS with muxtcp's."""
 
-    async def beside_a_server() -> None:
-        async with web.serve_web(serve_tests, "127.0.0.1", 0) as site:
-            await node("--test", HERE / "sessions.test.mjs", url=f"ws://127.0.0.1:{site.port}/mux")
+    async def beside_servers() -> None:
+        async with (
+            web.serve_web(serve_tests, "127.0.0.1", 0) as site,
+            muxtcp.serve(serve_tests, "127.0.0.1", 0, ssl=server_context()) as server,
+        ):
+            await node(
+                "--test",
+                HERE / "sessions.test.mjs",
+                MUXTCP_WEBSOCKET=f"ws://127.0.0.1:{site.port}/mux",
+                MUXTCP_TLS=server.addresses[0],
+                NODE_EXTRA_CA_CERTS=str(CERTIFICATE),
+            )
 
-    muxtcp.run(beside_a_server())
+    muxtcp.run(beside_servers())
 
 
 def test_connections_that_are_cut_at_random_bytes() -> None:

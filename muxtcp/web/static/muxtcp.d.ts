@@ -97,7 +97,8 @@ export interface Connector extends PromiseLike<Session>, AsyncIterable<Session>,
   ): void;
   /** End the wait for the next attempt. */
   reconnectNow(): void;
-  /** End the attempts, one that is under way too, and with them a session that waits for one. Iterating ends. */
+  /** No more attempts: one that is under way ends, and a session that waits for one is lost, as is one whose connection
+   *  breaks later. Iterating ends. */
   stop(): void;
 }
 
@@ -123,7 +124,8 @@ export interface ConnectOptions {
   /** In place of the global WebSocket, which Node has from version 22 on. */
   WebSocket?: unknown;
   onState?: (event: StateEvent) => void;
-  /** Stops the connector, as stop() does; awaiting it rejects with the signal's reason. */
+  /** stop(), for as long as a session is awaited, which rejects with the signal's reason; and while iterating. It ends no
+   *  session that is connected. */
   signal?: AbortSignal;
 }
 

@@ -36,19 +36,26 @@ export class Connector extends EventTarget {
     const target = new URL(url, globalThis.location?.href);
     this.#url = target.href.replace(/^http/, "ws");
     this.#options = { connectTimeout: 10, ...configured(options) };
-    const { onState, signal } = options;
-    if (onState) this.addEventListener("state", onState);
-    if (signal?.aborted) this.#stop(signal.reason);
-    else signal?.addEventListener("abort", () => this.#stop(signal.reason), { once: true });
+    if (options.onState) this.addEventListener("state", options.onState);
   }
 
   then(resolve, reject) {
-    this.#once ??= this.#up(this.#delays(this.#options.backoff ? undefined : []));
+    this.#once ??= this.#first();
     return this.#once.then(resolve, reject);
+  }
+
+  async #first() {
+    const heeded = this.#heed();
+    try {
+      return await this.#up(this.#delays(this.#options.backoff ? undefined : []));
+    } finally {
+      heeded();
+    }
   }
 
   async *[Symbol.asyncIterator]() {
     let delays = this.#delays();
+    const heeded = this.#heed();
     try {
       while (!this.#stopped) {
         const session = await this.#up(delays);
@@ -63,7 +70,18 @@ export class Connector extends EventTarget {
       }
     } catch (error) {
       if (!this.#stopped) throw error;
+    } finally {
+      heeded();
     }
+  }
+
+  /** Stop when the signal of the options says so; the answer is how not to any more. */
+  #heed() {
+    const { signal } = this.#options;
+    const abort = () => this.#stop(signal.reason);
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort);
+    return () => signal?.removeEventListener("abort", abort);
   }
 
   reconnectNow() {
@@ -104,8 +122,9 @@ export class Connector extends EventTarget {
     }
     const stay = Math.min(cause?.retryAfter ?? 0, LONGEST_STAY) * (1 + Math.random());
     const delay = value + stay;
+    const slept = this.#sleep(delay); // before it is told: whoever hears of it may end it at once
     this.#tell("waiting", { delay, cause });
-    await this.#sleep(delay);
+    await slept;
   }
 
   async #sleep(seconds) {
@@ -127,6 +146,8 @@ export class Connector extends EventTarget {
       this.#tell("connecting");
       try {
         this.#session = await this.#begin();
+        if (this.#stopped) this.#session.abort("the connector was stopped");
+        this.#stopping.signal.throwIfAborted();
       } catch (error) {
         this.#stopping.signal.throwIfAborted();
         const final = error instanceof TypeError || (error instanceof HandshakeError && !LATER.includes(error.code));
@@ -176,7 +197,9 @@ export class Connector extends EventTarget {
       transport.onData = (chunk) => {
         try {
           const answer = handshake.receive(chunk);
-          if (answer) resolve(answer);
+          if (!answer) return;
+          transport.hold(); // what comes next is the session's
+          resolve(answer);
         } catch (error) {
           reject(error);
         }
@@ -197,6 +220,7 @@ export class Connector extends EventTarget {
   // The same session
 
   async #resume(session, reason) {
+    if (this.#stopped) return session.lose(new SessionLost(`${reason}, and the connector was stopped`));
     const began = now();
     this.#tell("reconnecting", { cause: reason });
     const left = () => session.granted - (now() - began);
@@ -220,7 +244,7 @@ export class Connector extends EventTarget {
         [retryAfter, last] = [later, why];
       } catch (error) {
         if (error instanceof HandshakeError && !LATER.includes(error.code)) return lose(error.message, error);
-        [retryAfter, last] = [error.retryAfter ?? 0, error];
+        [retryAfter, last] = [error?.retryAfter ?? 0, error];
       }
       const { value, done } = delays.next();
       if (done || session.error) break;

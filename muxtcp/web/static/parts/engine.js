@@ -102,11 +102,11 @@ export class Engine {
   /** Kill a channel; `error` is what those hear who wait to send on it. */
   reset(channel, code, reason, error) {
     if (channel.ended || channel.discarding) return;
+    const payload = new Writer().varint(code).raw(encodeText(cut(reason))).done();
     this.outbox.drop(channel.sending, error);
     channel.sending.finished = true;
     channel.discarding = true;
     this.#giveBack(channel);
-    const payload = new Writer().varint(code).raw(encodeText(cut(reason))).done();
     this.outbox.urgent(channel.id, Kind.RESET, payload);
     this.#settle(channel);
   }

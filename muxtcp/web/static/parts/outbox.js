@@ -14,8 +14,9 @@ const PRIORITIES = 4;
 /** A block that nobody uses: one serves all sessions. A fresh one costs as much as all that is written into it, in page faults. */
 let spare = new Uint8Array(0);
 
+/** A block for so many bytes; not one that is far too large for them, since somebody may keep it. */
 function blockOf(size) {
-  if (spare.length < size) return new Uint8Array(size);
+  if (spare.length < size || spare.length > 4 * size) return new Uint8Array(size);
   const block = spare;
   spare = new Uint8Array(0);
   return block;
@@ -216,7 +217,8 @@ export class Outbox {
 
   /** About `most` bytes of whole frames; none if there is nothing to send. */
   write(most) {
-    const writer = new Writer(blockOf(Math.min(this.queued + 1_024, most + FRAGMENT + 1_024)));
+    const size = Math.min(this.queued + 1_024, most + FRAGMENT + 1_024);
+    const writer = new Writer(this.log ? new Uint8Array(size) : blockOf(size));
     for (const payload of this.#records.values()) writer.frame(0, Kind.DATA, payload);
     this.#records.clear();
     if (this.#closed) return writer.done();

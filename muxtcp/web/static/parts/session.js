@@ -4,6 +4,7 @@ import { Channel } from "./channel.js";
 import { resolveCodec } from "./codecs.js";
 import {
   ChannelError, Code, EndOfStream, LocalProtocolError, MuxError, RemoteProtocolError, SessionClosed, SessionLost,
+  TimeoutError,
 } from "./errors.js";
 import { Engine } from "./engine.js";
 import { Fifo } from "./fifo.js";
@@ -85,9 +86,13 @@ export class Session {
       return channel.recv();
     });
     try {
-      return await within(timeout, answering, `no answer of ${JSON.stringify(name)}`, signal);
-    } finally {
-      opening.then((channel) => channel.close(), () => {});
+      const answer = await within(timeout, answering, `no answer of ${JSON.stringify(name)}`, signal);
+      await (await opening).close();
+      return answer;
+    } catch (error) {
+      const code = error instanceof TimeoutError ? Code.TIMEOUT : Code.CANCELLED;
+      opening.then((channel) => channel.reset(code, "the request was given up"), () => {});
+      throw error;
     }
   }
 
@@ -194,6 +199,7 @@ export class Session {
     transport.onEnd = (reason) => this.#onEnd(transport, reason);
     this.#engine.heard = now();
     if (rest.length) this.#receive(rest);
+    transport.release();
     this.#flush();
   }
 

@@ -13,11 +13,29 @@ class Transport {
   onRoom = () => {};
   onEnd = () => {};
   #ended = false;
+  #held = null; // what happened since hold()
+
+  /** Keep what comes until somebody is there for it: release(). */
+  hold() {
+    this.#held = [];
+  }
+
+  release() {
+    const held = this.#held ?? [];
+    this.#held = null;
+    held.forEach((tell) => tell());
+  }
+
+  received(chunk) {
+    if (this.#held) this.#held.push(() => this.onData(chunk));
+    else this.onData(chunk);
+  }
 
   ended(reason) {
     if (this.#ended) return;
     this.#ended = true;
-    this.onEnd(reason);
+    if (this.#held) this.#held.push(() => this.onEnd(reason));
+    else this.onEnd(reason);
   }
 }
 
@@ -29,7 +47,7 @@ class WebSocketTransport extends Transport {
     super();
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
-      if (typeof data !== "string") return this.onData(new Uint8Array(data));
+      if (typeof data !== "string") return this.received(new Uint8Array(data));
       this.abort();
       this.ended("the server sent text, which muxtcp does not");
     };
@@ -76,7 +94,7 @@ class SocketTransport extends Transport {
     super();
     this.#socket = socket;
     // A Buffer is a Uint8Array whose slice() is no copy.
-    socket.on("data", ({ buffer, byteOffset, length }) => this.onData(new Uint8Array(buffer, byteOffset, length)));
+    socket.on("data", ({ buffer, byteOffset, length }) => this.received(new Uint8Array(buffer, byteOffset, length)));
     socket.on("drain", () => this.onRoom());
     socket.on("end", () => this.ended(null));
     socket.on("error", (error) => this.ended(error.message));
@@ -109,6 +127,7 @@ export const ofWebSocket = (socket) => new WebSocketTransport(socket);
 
 /** Connect to a ws:, wss:, tcp: or tls: URL, for at most so many seconds, and until the signal. */
 export async function dial(url, { WebSocket = globalThis.WebSocket, connectTimeout, signal }) {
+  signal.throwIfAborted();
   const { protocol } = new URL(url, globalThis.location?.href);
   if (protocol === "ws:" || protocol === "wss:") return dialWebSocket(url, WebSocket, connectTimeout, signal);
   if (protocol === "tcp:" || protocol === "tls:") return dialSocket(new URL(url), connectTimeout, signal);
@@ -147,10 +166,11 @@ function dialWebSocket(url, WebSocket, timeout, signal) {
 async function dialSocket({ protocol, hostname, port }, timeout, signal) {
   const secure = protocol === "tls:";
   const { connect } = await import(secure ? "node:tls" : "node:net");
+  const { isIP } = await import("node:net");
   const host = hostname.replace(/^\[|\]$/g, "");
   signal.throwIfAborted(); // meanwhile
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port: +port, servername: secure ? host : undefined, noDelay: true, allowHalfOpen: true });
+    const socket = connect({ host, port: +port, servername: isIP(host) ? undefined : host, noDelay: true, allowHalfOpen: true });
     const settle = () => {
       clearTimeout(timer);
       signal.removeEventListener("abort", abort);

@@ -34,7 +34,7 @@ export class Window {
   /** The peer waits at this limit, and needs the other. */
   blocked(limit, need) {
     if (limit > this.granted) throw new Violation(Code.LIMIT_OVERFLOW, `blocked at ${limit}, granted ${this.granted}`);
-    this.wanted = Math.min(need, this.granted + this.largest); // which is all that an honest peer can need
+    this.wanted = Math.min(Number(need), this.granted + this.largest); // which is all that an honest peer can need
     const { size } = this;
     if (limit >= this.#grown) this.#grow(this.wider(Math.min(this.#lowest, this.unread)));
     if (need > this.granted) this.#grow(this.fitting());

@@ -31,7 +31,8 @@ const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const SCRATCH = new Uint8Array(196_608); // three bytes, the most there can be, for each of so many characters
 
 /** Through a buffer that is always there: a third of what TextEncoder.encode() takes for a short text, and two thirds for a long one. */
-export function encodeText(text) {
+export function encodeText(value) {
+  const text = `${value}`;
   if (3 * text.length > SCRATCH.length) return utf8.encode(text);
   return SCRATCH.slice(0, utf8.encodeInto(text, SCRATCH).written);
 }
