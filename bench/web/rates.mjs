@@ -3,6 +3,8 @@
  *
  *     cd bench/web && npm install && node rates.mjs
  *
+ * With `node --cpu-prof`, each process leaves a profile of what it did.
+ *
  * A server in a process of its own sends messages on nine channels; the client counts until all have come. They are objects, which
  * both turn into JSON, or bytes, which mux-demux carries as base64: it writes lines of JSON, where a buffer would be a list of
  * numbers, three times as long. mux-demux has no credit: what it sends is bounded by nothing.
@@ -72,6 +74,7 @@ function serve(name) {
   const listener = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false });
   listener.on("connection", SERVERS[name]);
   listener.on("listening", () => process.send(listener.address().port));
+  process.once("disconnect", () => process.exit());
 }
 
 // --- the clients ------------------------------------------------------------------------------------------------------
@@ -123,7 +126,8 @@ async function measure() {
       const [port] = await once(child, "message");
       let best = Infinity;
       for (let round = 0; round < ROUNDS; round++) best = Math.min(best, await client(`ws://127.0.0.1:${port}`, +size, count));
-      child.kill();
+      child.disconnect();
+      await once(child, "exit");
       const rate = (CHANNELS * count) / best;
       if (name.startsWith("mux-demux")) theirs = rate;
       const told = [`${Math.round(rate).toLocaleString("en")} messages/s`, `${((rate * size) / 1e6).toFixed(1)} MB/s`];

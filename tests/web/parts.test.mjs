@@ -117,7 +117,7 @@ describe("what is sent", () => {
 
 describe("a window", () => {
   const [SIZE, LARGEST, CEILING] = [10_000, 4_000, 100_000];
-  const make = (Kind = Window) => new Kind(SIZE, LARGEST, CEILING);
+  const make = (Made = Window) => new Made(SIZE, LARGEST, CEILING);
   /** All that is granted comes, and then the word that more was there; its reader takes it but for so many bytes. */
   const filled = (window, unread) => {
     const limit = window.granted;
@@ -169,8 +169,8 @@ describe("a window", () => {
   });
 
   test("is not upset by a need beyond all numbers", () => {
-    for (const Kind of [Window, SessionWindow]) {
-      const window = make(Kind);
+    for (const Made of [Window, SessionWindow]) {
+      const window = make(Made);
       window.blocked(SIZE, 2n ** 62n);
       assert.ok(window.size <= CEILING);
       assert.ok(window.raised() > SIZE);
@@ -179,8 +179,8 @@ describe("a window", () => {
 
   test("of a session grows past what nobody reads", () => {
     const idle = 9_000;
-    for (const [Kind, sizes] of [[Window, [SIZE, SIZE, SIZE]], [SessionWindow, [idle + 10_000, idle + 20_000, idle + 40_000]]]) {
-      const window = make(Kind);
+    for (const [Made, sizes] of [[Window, [SIZE, SIZE, SIZE]], [SessionWindow, [idle + 10_000, idle + 20_000, idle + 40_000]]]) {
+      const window = make(Made);
       window.take(idle);
       assert.deepEqual(sizes.map(() => { filled(window, idle); return window.size; }), sizes);
     }

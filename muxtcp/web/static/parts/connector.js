@@ -146,14 +146,14 @@ export class Connector extends EventTarget {
       this.#tell("connecting");
       try {
         this.#session = await this.#begin();
-        if (this.#stopped) this.#session.abort("the connector was stopped");
-        this.#stopping.signal.throwIfAborted();
       } catch (error) {
         this.#stopping.signal.throwIfAborted();
         const final = error instanceof TypeError || (error instanceof HandshakeError && !LATER.includes(error.code));
         await this.#wait(final ? [].values() : delays, error);
         continue;
       }
+      if (this.#stopped) this.#session.abort("the connector was stopped");
+      this.#stopping.signal.throwIfAborted();
       this.#tell("connected");
       this.#attempt = 0;
       return this.#session;
@@ -172,7 +172,7 @@ export class Connector extends EventTarget {
     if (credentials?.length) said.auth = typeof credentials === "string" ? encodeText(credentials) : credentials;
     if (meta && Object.keys(meta).length) said.meta = meta;
     if (wish) Object.assign(said, { resume: wish, ticket: nonce(), replayLimit: config.replayLimit });
-    const transport = await dial(this.#url, { ...this.#options, signal: this.#stopping.signal });
+    const transport = await this.#dial();
     const greeting = new Greeting(said);
     const { theirs, hello, welcome } = await this.#converse(transport, greeting);
     const granted = Number(theirs.resume) / 1000;
@@ -189,6 +189,10 @@ export class Connector extends EventTarget {
     session.onBroken = (reason) => this.#resume(session, reason);
     session.attach(transport, greeting.rest());
     return session;
+  }
+
+  #dial() {
+    return dial(this.#url, { ...this.#options, signal: this.#stopping.signal });
   }
 
   /** Play the client's side of a handshake over a new connection: the answer, or a rejection and no connection. */
@@ -257,7 +261,7 @@ export class Connector extends EventTarget {
   async #return(session) {
     const { ticket } = session;
     const question = ticket.ask(session.position);
-    const transport = await dial(this.#url, { ...this.#options, signal: this.#stopping.signal });
+    const transport = await this.#dial();
     if (session.error) { // it ended meanwhile
       transport.abort();
       return { why: "BUSY", later: 0 };

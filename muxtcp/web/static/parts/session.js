@@ -3,8 +3,7 @@
 import { Channel } from "./channel.js";
 import { resolveCodec } from "./codecs.js";
 import {
-  ChannelError, Code, EndOfStream, LocalProtocolError, MuxError, RemoteProtocolError, SessionClosed, SessionLost,
-  TimeoutError,
+  ChannelError, Code, EndOfStream, LocalProtocolError, MuxError, RemoteProtocolError, SessionClosed, SessionLost, TimeoutError,
 } from "./errors.js";
 import { Engine } from "./engine.js";
 import { Fifo } from "./fifo.js";
@@ -263,7 +262,7 @@ export class Session {
         this.#flush();
       });
     }
-    if (this.#engine?.outbox.queued >= WRITE && !this.#full && this.#early < EARLY) this.#flushEarly();
+    if (this.#engine.outbox.queued >= WRITE && !this.#full && this.#early < EARLY) this.#flushEarly();
   }
 
   /** A block is full: have it on its way while the next one is filled. Not without end, since nothing is read meanwhile. */

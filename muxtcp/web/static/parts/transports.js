@@ -5,6 +5,8 @@
  * and calls onData(chunk), onRoom(), and once onEnd(reason): null when the peer ended its direction.
  */
 
+import { within } from "./waiting.js";
+
 const FULL = 65_536; // bytes that wait in a WebSocket: what is urgent waits behind them
 const LOOK_AGAIN = 1; // ms: a WebSocket does not say when it has room
 
@@ -136,58 +138,44 @@ export async function dial(url, { WebSocket = globalThis.WebSocket, connectTimeo
 
 function dialWebSocket(url, WebSocket, timeout, signal) {
   if (!WebSocket) throw new TypeError("there is no WebSocket here: give one in the options, or use Node 22 or newer");
-  return new Promise((resolve, reject) => {
+  return connected(url, timeout, signal, (resolve, reject) => {
     const socket = new WebSocket(url, "muxtcp");
     socket.binaryType = "arraybuffer";
-    const settle = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", abort);
-      socket.onopen = socket.onclose = socket.onerror = null;
-    };
-    const fail = (error) => {
-      settle();
+    socket.onopen = () => resolve(ofWebSocket(socket));
+    socket.onerror = () => reject(new Error(`${url}: no WebSocket came about`));
+    socket.onclose = ({ code, reason }) => reject(new Error(`${url}: the WebSocket was closed with ${code} ${reason}`.trim()));
+    return () => {
+      socket.onopen = socket.onclose = null;
       socket.onerror = () => {}; // the library `ws` tells of it, and ends the process if nobody hears
       socket.close();
-      reject(error);
     };
-    const failed = (why) => fail(new Error(`${url}: ${why}`));
-    const abort = () => fail(signal.reason);
-    const timer = setTimeout(() => failed(`no connection within ${timeout} s`), timeout * 1000);
-    signal.addEventListener("abort", abort);
-    socket.onopen = () => {
-      settle();
-      resolve(ofWebSocket(socket));
-    };
-    socket.onerror = () => failed("no WebSocket came about");
-    socket.onclose = ({ code, reason }) => failed(`the WebSocket was closed with ${code} ${reason}`.trim());
   });
 }
 
 async function dialSocket({ protocol, hostname, port }, timeout, signal) {
   const secure = protocol === "tls:";
-  const { connect } = await import(secure ? "node:tls" : "node:net");
-  const { isIP } = await import("node:net");
+  const net = await import("node:net");
+  const { connect } = secure ? await import("node:tls") : net;
   const host = hostname.replace(/^\[|\]$/g, "");
-  signal.throwIfAborted(); // meanwhile
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port: +port, servername: isIP(host) ? undefined : host, noDelay: true, allowHalfOpen: true });
-    const settle = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", abort);
-      socket.off("error", fail);
-    };
-    const fail = (error) => {
-      settle();
-      socket.destroy();
-      reject(error);
-    };
-    const abort = () => fail(signal.reason);
-    const timer = setTimeout(() => fail(new Error(`${host}:${port}: no connection within ${timeout} s`)), timeout * 1000);
-    signal.addEventListener("abort", abort);
-    socket.once("error", fail);
+  return connected(`${host}:${port}`, timeout, signal, (resolve, reject) => {
+    const socket = connect({ host, port: +port, servername: net.isIP(host) ? undefined : host, noDelay: true, allowHalfOpen: true });
+    socket.once("error", reject);
     socket.once(secure ? "secureConnect" : "connect", () => {
-      settle();
+      socket.off("error", reject);
       resolve(ofSocket(socket));
     });
+    return () => socket.destroy();
   });
+}
+
+/** The connection that `begin(resolve, reject)` tries to make; it returns how to drop it, whether it failed or was given up. */
+async function connected(place, timeout, signal, begin) {
+  let drop = () => {};
+  const connecting = new Promise((resolve, reject) => { drop = begin(resolve, reject); });
+  try {
+    return await within(timeout, connecting, `${place}: no connection`, signal);
+  } catch (error) {
+    drop();
+    throw error;
+  }
 }
